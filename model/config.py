@@ -1,0 +1,210 @@
+"""Model dimensions, read from a checkpoint's `config.json` and checked on the way in.
+
+Field names are Hugging Face's (`ViTConfig`, `GPT2Config`), so that a config file and
+these classes can be read side by side. Fields that do not change the result of a
+forward pass are ignored; fields that would change it and are not supported raise.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from model.errors import ConfigError
+from model.layers import ACTIVATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class VisionConfig:
+    """Vision Transformer dimensions (Dosovitskiy et al., 2021, table 1)."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    image_size: int = 224  # pixels; photos are square at the encoder
+    patch_size: int = 16  # pixels
+    num_channels: int = 3
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    qkv_bias: bool = True
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+
+    def __post_init__(self) -> None:
+        where = "encoder"
+        _positive(self, where, "hidden_size num_hidden_layers num_attention_heads intermediate_size")
+        _positive(self, where, "image_size patch_size")
+        _probability(self, where, "hidden_dropout_prob attention_probs_dropout_prob")
+        _divides(where, "num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)
+        _divides(where, "patch_size", self.patch_size, "image_size", self.image_size)
+        _known(where, "hidden_act", self.hidden_act, ACTIVATIONS)
+        if self.num_channels != 3:
+            raise ConfigError(
+                f"encoder.num_channels is {self.num_channels}: photos have 3 (red, green, blue)"
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the photo."""
+        return self.image_size // self.patch_size
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """GPT-2 dimensions (Radford et al., 2019, section 2.3), with cross-attention."""
+
+    vocab_size: int = 50257
+    n_positions: int = 1024
+    n_embd: int = 768
+    n_layer: int = 12
+    n_head: int = 12
+    n_inner: int | None = None  # None: 4 · n_embd
+    activation_function: str = "gelu_new"
+    layer_norm_epsilon: float = 1e-5
+    scale_attn_weights: bool = True
+    scale_attn_by_inverse_layer_idx: bool = False
+    embd_pdrop: float = 0.1
+    resid_pdrop: float = 0.1
+    attn_pdrop: float = 0.1
+
+    def __post_init__(self) -> None:
+        where = "decoder"
+        _positive(self, where, "vocab_size n_positions n_embd n_layer n_head")
+        _probability(self, where, "embd_pdrop resid_pdrop attn_pdrop")
+        _divides(where, "n_head", self.n_head, "n_embd", self.n_embd)
+        _known(where, "activation_function", self.activation_function, ACTIVATIONS)
+        if self.n_inner is not None and self.n_inner < 1:
+            raise ConfigError(f"decoder.n_inner is {self.n_inner}: a positive number or null is needed")
+
+    @property
+    def inner_size(self) -> int:
+        """Width of the feed-forward layers."""
+        return 4 * self.n_embd if self.n_inner is None else self.n_inner
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """A whole captioner: encoder, decoder and the token ids that steer generation."""
+
+    encoder: VisionConfig
+    decoder: TextConfig
+    decoder_start_token_id: int
+    eos_token_ids: tuple[int, ...]
+    pad_token_id: int
+
+    def __post_init__(self) -> None:
+        if not self.eos_token_ids:
+            raise ConfigError("eos_token_id is missing: generation would never end")
+        for token in (self.decoder_start_token_id, self.pad_token_id, *self.eos_token_ids):
+            if not 0 <= token < self.decoder.vocab_size:
+                raise ConfigError(f"token id {token} is outside the vocabulary of {self.decoder.vocab_size}")
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "ModelConfig":
+        """Read the content of a VisionEncoderDecoder `config.json`.
+
+        Raises ConfigError naming the field for another architecture or an unsupported value.
+        """
+        _require(raw, "", "model_type", "vision-encoder-decoder")
+        encoder, decoder = raw.get("encoder"), raw.get("decoder")
+        if not isinstance(encoder, Mapping) or not isinstance(decoder, Mapping):
+            raise ConfigError("config.json needs both an `encoder` and a `decoder` object")
+        _require(encoder, "encoder.", "model_type", "vit")
+        _require(decoder, "decoder.", "model_type", "gpt2")
+        _require(decoder, "decoder.", "add_cross_attention", True)
+
+        # GPT-2's own ids stand in where the outer config has none, as in transformers.
+        ids = {
+            name: raw[name] if raw.get(name) is not None else decoder.get(name)
+            for name in ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
+        }
+        start = (
+            ids["bos_token_id"] if ids["decoder_start_token_id"] is None else ids["decoder_start_token_id"]
+        )
+        if start is None:
+            raise ConfigError("decoder_start_token_id is missing, and so is bos_token_id")
+        eos = ids["eos_token_id"]
+        eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
+        pad = eos_ids[0] if ids["pad_token_id"] is None and eos_ids else ids["pad_token_id"]
+        return cls(
+            encoder=VisionConfig(**_fields(VisionConfig, encoder)),
+            decoder=TextConfig(**_fields(TextConfig, decoder)),
+            decoder_start_token_id=start,
+            eos_token_ids=eos_ids,
+            pad_token_id=start if pad is None else pad,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of a `config.json` that transformers reads, too."""
+        ids = {
+            "decoder_start_token_id": self.decoder_start_token_id,
+            "bos_token_id": self.decoder_start_token_id,
+            "eos_token_id": self.eos_token_ids[0]
+            if len(self.eos_token_ids) == 1
+            else list(self.eos_token_ids),
+            "pad_token_id": self.pad_token_id,
+        }
+        return {
+            "architectures": ["VisionEncoderDecoderModel"],
+            "model_type": "vision-encoder-decoder",
+            "is_encoder_decoder": True,
+            "tie_word_embeddings": False,  # of encoder and decoder as a whole; see the decoder's own
+            **ids,
+            "encoder": {"model_type": "vit", **asdict(self.encoder)},
+            "decoder": {
+                "model_type": "gpt2",
+                "is_decoder": True,
+                "add_cross_attention": True,
+                "tie_word_embeddings": True,
+                **ids,
+                **asdict(self.decoder),
+            },
+        }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises ConfigError naming the file when that is not what it holds."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {type(content).__name__}, not a JSON object")
+    return content
+
+
+def _fields(cls: type, raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}  # type: ignore[attr-defined]
+
+
+def _require(raw: Mapping[str, Any], prefix: str, key: str, expected: object) -> None:
+    if raw.get(key) != expected:
+        raise ConfigError(f"{prefix}{key} is {raw.get(key)!r}: only {expected!r} is supported")
+
+
+def _known(where: str, name: str, value: str, known: Mapping[str, object]) -> None:
+    if value not in known:
+        raise ConfigError(f"{where}.{name} is {value!r}: one of {', '.join(sorted(known))} is needed")
+
+
+def _positive(config: object, where: str, names: str) -> None:
+    for name in names.split():
+        value = getattr(config, name)
+        if not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{where}.{name} is {value!r}: a positive integer is needed")
+
+
+def _probability(config: object, where: str, names: str) -> None:
+    for name in names.split():
+        value = getattr(config, name)
+        if not isinstance(value, int | float) or not 0 <= value < 1:
+            raise ConfigError(f"{where}.{name} is {value!r}: a number from 0 to below 1 is needed")
+
+
+def _divides(where: str, small: str, divisor: int, large: str, value: int) -> None:
+    if value % divisor:
+        raise ConfigError(f"{where}.{large} is {value}, which {small} ({divisor}) does not divide")

@@ -1,0 +1,102 @@
+"""Vision Transformer: photo → image tokens (Dosovitskiy et al., 2021, section 3.1)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import VisionConfig
+from model.layers import MLP, merge_heads, split_heads
+
+
+class PatchEmbedding(nn.Module):
+    """Cut the photo into patches, project each one, prepend the class token, add positions."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        self.grid = config.grid
+        width = config.hidden_size
+        self.projection = nn.Conv2d(
+            config.num_channels, width, kernel_size=config.patch_size, stride=config.patch_size
+        )
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + self.grid**2, width))
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, height, width), normalised → (B, 1 + patches, C)."""
+        patches = self.projection(pixels)  # (B, C, rows, columns)
+        rows, columns = patches.shape[-2:]
+        tokens = patches.flatten(2).transpose(1, 2)  # (B, patches, C), row by row
+        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        out: Tensor = self.dropout(tokens + self.positions_for(rows, columns))
+        return out
+
+    def positions_for(self, rows: int, columns: int) -> Tensor:
+        """Position embeddings (1, 1 + rows · columns, C), stretched bicubically to another grid.
+
+        Section 3.2 of the paper: a model can read photos of a size it was not trained at
+        when its patch positions are interpolated in two dimensions.
+        """
+        if (rows, columns) == (self.grid, self.grid):
+            return self.positions
+        of_class, of_patches = self.positions[:, :1], self.positions[:, 1:]
+        square = of_patches.transpose(1, 2).reshape(1, -1, self.grid, self.grid)  # (1, C, grid, grid)
+        stretched = F.interpolate(square, size=(rows, columns), mode="bicubic", align_corners=False)
+        return torch.cat([of_class, stretched.flatten(2).transpose(1, 2)], dim=1)
+
+
+class EncoderAttention(nn.Module):
+    """Self-attention over all image tokens; query, key and value come from one product."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.heads = config.num_attention_heads
+        self.dropout = config.attention_probs_dropout_prob
+        self.qkv = nn.Linear(width, 3 * width, bias=config.qkv_bias)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, S, C) → (B, S, C)."""
+        query, key, value = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        out: Tensor = self.out(merge_heads(mixed))
+        return out
+
+
+class EncoderBlock(nn.Module):
+    """Pre-norm block: x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = EncoderAttention(config)
+        self.norm_mlp = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = MLP(config.hidden_size, config.intermediate_size, config.hidden_act)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, S, C) → (B, S, C)."""
+        x = x + self.dropout(self.attention(self.norm_attention(x)))
+        out: Tensor = x + self.dropout(self.mlp(self.norm_mlp(x)))
+        return out
+
+
+class Encoder(nn.Module):
+    """The whole ViT. Its output is what the decoder's cross-attention reads."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.embedding = PatchEmbedding(config)
+        self.blocks = nn.ModuleList(EncoderBlock(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, height, width), normalised → (B, S, C), S = 1 class token + patches row by row."""
+        x = self.embedding(pixels)
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.norm(x)
+        return out

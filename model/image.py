@@ -1,0 +1,151 @@
+"""Photo bytes → normalised tensor.
+
+Pillow decodes and resizes, because a tensor resize gives other values than the processors
+that published checkpoints were trained with.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from model.errors import ConfigError, ImageTooLarge, NotAnImage
+
+Image.init()  # registers all readers; `Image.open(formats=…)` knows only registered ones
+FORMATS = tuple(
+    name for name in ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP") if name in Image.OPEN
+)
+"""What is decoded: photo formats only. Pillow's other readers widen what hostile bytes can reach."""
+
+MAX_PIXELS = 50_000_000
+"""Default bound on width × height: above phone cameras' usual 48 MP, 150 MB once decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """The fields of `preprocessor_config.json` that describe a ViT's input."""
+
+    size: tuple[int, int] = (224, 224)
+    """Height and width in pixels that the photo is squashed to."""
+    resample: Image.Resampling = Image.Resampling.BILINEAR
+    rescale_factor: float = 1 / 255
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """Subtracted per channel after rescaling."""
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """Divided by per channel."""
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 1:
+            raise ConfigError(f"size is {self.size}: positive numbers of pixels are needed")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ConfigError("image_mean and image_std need three numbers each, image_std above 0")
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "ImageConfig":
+        """Read the content of `preprocessor_config.json`; raises ConfigError for what is not supported."""
+        if raw.get("do_center_crop") or not raw.get("do_resize", True):
+            raise ConfigError("preprocessor_config.json: only plain resizing is supported, no cropping")
+        size = raw.get("size", {"height": 224, "width": 224})
+        if isinstance(size, int):
+            size = {"height": size, "width": size}
+        if not isinstance(size, Mapping) or set(size) != {"height", "width"}:
+            raise ConfigError(f"preprocessor_config.json: size is {size!r}: height and width are needed")
+        try:
+            resample = Image.Resampling(raw.get("resample", Image.Resampling.BILINEAR))
+        except ValueError as error:
+            raise ConfigError(f"preprocessor_config.json: resample: {error}") from None
+        normalise = raw.get("do_normalize", True)
+        return cls(
+            size=(size["height"], size["width"]),
+            resample=resample,
+            rescale_factor=raw.get("rescale_factor", 1 / 255) if raw.get("do_rescale", True) else 1.0,
+            mean=tuple(raw.get("image_mean", (0.5,) * 3)) if normalise else (0.0,) * 3,
+            std=tuple(raw.get("image_std", (0.5,) * 3)) if normalise else (1.0,) * 3,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of a `preprocessor_config.json` that transformers reads, too."""
+        return {
+            "image_processor_type": "ViTImageProcessor",
+            "do_resize": True,
+            "size": {"height": self.size[0], "width": self.size[1]},
+            "resample": int(self.resample),
+            "do_rescale": True,
+            "rescale_factor": self.rescale_factor,
+            "do_normalize": True,
+            "image_mean": list(self.mean),
+            "image_std": list(self.std),
+        }
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Photo bytes → upright RGB image; transparency over white, the first frame of an animation.
+
+    Raises ImageTooLarge before any pixel is decoded, NotAnImage for everything that fails.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_size(image, max_pixels)
+        image.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageTooLarge(f"the photo has more than the {max_pixels} pixels allowed") from None
+    except ImageTooLarge:
+        raise
+    except Exception as error:  # Pillow's readers raise almost anything on broken data
+        names = ", ".join(FORMATS)
+        raise NotAnImage(f"the data is no photo that can be decoded; known formats are {names}") from error
+    return to_rgb(upright(image))
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageTooLarge(f"the photo has {width} × {height} pixels; at most {max_pixels} are allowed")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn and mirror as the EXIF orientation says; broken EXIF data counts as none."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the same holds for its EXIF parser; the pixels are good
+        return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode → RGB: 8 bits a channel, transparency over white."""
+    if image.mode.startswith(("I", "F")):
+        image = to_eight_bits(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        image = Image.alpha_composite(white, rgba)
+    return image.convert("RGB")
+
+
+def to_eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits or float → 8 bits.
+
+    Integers that fit in 16 bits are scaled by 1/257. Wider ones, and floats, have no agreed
+    white: their darkest value becomes black, their brightest white.
+    """
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0)
+    low, high = float(values.min()), float(values.max())
+    if image.mode != "F" and low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0
+    scaled = (values - low) * (255 / (high - low) if high > low else 0)
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def to_tensor(image: Image.Image, config: ImageConfig) -> Tensor:
+    """Pillow RGB image → normalised float32 (3, height, width) of the configured size."""
+    height, width = config.size
+    resized = image.resize((width, height), config.resample)
+    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float()  # (3, height, width), 0 … 255
+    mean = torch.tensor(config.mean).view(3, 1, 1)
+    std = torch.tensor(config.std).view(3, 1, 1)
+    return (pixels * config.rescale_factor - mean) / std
