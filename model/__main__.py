@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
 def caption_photos(photos: list[Path], checkpoint: Path, beams: int | None, captions: int) -> int:
     """Print `photo  score  caption` lines; a photo that fails is reported and the others go on."""
     captioner = Captioner.from_folder(checkpoint)
-    options = captioner.options.replace(num_beams=beams or captioner.options.num_beams, num_captions=captions)
+    beams = captioner.options.num_beams if beams is None else beams
+    options = captioner.options.replace(num_beams=beams, num_captions=captions)
     failed = 0
     for photo in photos:
         try:

@@ -4,7 +4,7 @@ config.json               dimensions and special token ids
 model.safetensors         the weights
 tokenizer.json            text ↔ ids
 preprocessor_config.json  photo → tensor
-generation_config.json    default search options; where it is absent, config.json's
+generation_config.json    default search options; where it is absent, config.json's, its decoder's last
 """
 
 import json
@@ -51,12 +51,14 @@ def load_checkpoint(
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder")
     raw = read_json(folder / "config.json")
-    generation = raw
+    generation = None
     if (folder / "generation_config.json").is_file():
         generation = read_json(folder / "generation_config.json")
         # Generation settings win over the model's own, as in transformers.
         raw = raw | {name: generation[name] for name in TOKEN_IDS if generation.get(name) is not None}
     config = ModelConfig.from_dict(raw)
+    if generation is None:
+        generation = raw["decoder"] | {name: value for name, value in raw.items() if value is not None}
     image = ImageConfig.from_dict(read_json(folder / "preprocessor_config.json"))
     tokenizer = Tokenizer.from_folder(folder)
     if tokenizer.vocab_size > config.decoder.vocab_size:
@@ -180,7 +182,11 @@ def _replace(new: Path, target: Path) -> None:
     if target.exists():
         old = new.with_name(new.name + "-old")
         target.rename(old)
-        new.rename(target)
+        try:
+            new.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
         shutil.rmtree(old)
     else:
         new.rename(target)

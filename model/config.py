@@ -36,7 +36,8 @@ class VisionConfig:
         where = "encoder"
         _positive(self, where, "hidden_size num_hidden_layers num_attention_heads intermediate_size")
         _positive(self, where, "image_size patch_size")
-        _probability(self, where, "hidden_dropout_prob attention_probs_dropout_prob")
+        _fraction(self, where, "layer_norm_eps hidden_dropout_prob attention_probs_dropout_prob")
+        _flag(self, where, "qkv_bias")
         _divides(where, "num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)
         _divides(where, "patch_size", self.patch_size, "image_size", self.image_size)
         _known(where, "hidden_act", self.hidden_act, ACTIVATIONS)
@@ -72,11 +73,12 @@ class TextConfig:
     def __post_init__(self) -> None:
         where = "decoder"
         _positive(self, where, "vocab_size n_positions n_embd n_layer n_head")
-        _probability(self, where, "embd_pdrop resid_pdrop attn_pdrop")
+        _fraction(self, where, "layer_norm_epsilon embd_pdrop resid_pdrop attn_pdrop")
+        _flag(self, where, "scale_attn_weights scale_attn_by_inverse_layer_idx")
         _divides(where, "n_head", self.n_head, "n_embd", self.n_embd)
         _known(where, "activation_function", self.activation_function, ACTIVATIONS)
-        if self.n_inner is not None and self.n_inner < 1:
-            raise ConfigError(f"decoder.n_inner is {self.n_inner}: a positive number or null is needed")
+        if self.n_inner is not None:
+            _positive(self, where, "n_inner")
 
     @property
     def inner_size(self) -> int:
@@ -97,9 +99,12 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.eos_token_ids:
             raise ConfigError("eos_token_id is missing: generation would never end")
-        for token in (self.decoder_start_token_id, self.pad_token_id, *self.eos_token_ids):
-            if not 0 <= token < self.decoder.vocab_size:
-                raise ConfigError(f"token id {token} is outside the vocabulary of {self.decoder.vocab_size}")
+        ids = [("decoder_start_token_id", self.decoder_start_token_id)]
+        ids += [("eos_token_id", token) for token in self.eos_token_ids]
+        for name, token in [*ids, ("pad_token_id", self.pad_token_id)]:
+            if type(token) is not int or not 0 <= token < self.decoder.vocab_size:
+                size = self.decoder.vocab_size
+                raise ConfigError(f"{name} is {token!r}: one of the vocabulary's {size} ids is needed")
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "ModelConfig":
@@ -186,19 +191,26 @@ def _require(raw: Mapping[str, Any], prefix: str, key: str, expected: object) ->
         raise ConfigError(f"{prefix}{key} is {raw.get(key)!r}: only {expected!r} is supported")
 
 
-def _known(where: str, name: str, value: str, known: Mapping[str, object]) -> None:
-    if value not in known:
+def _known(where: str, name: str, value: object, known: Mapping[str, object]) -> None:
+    if not isinstance(value, str) or value not in known:
         raise ConfigError(f"{where}.{name} is {value!r}: one of {', '.join(sorted(known))} is needed")
 
 
 def _positive(config: object, where: str, names: str) -> None:
     for name in names.split():
         value = getattr(config, name)
-        if not isinstance(value, int) or value < 1:
+        if type(value) is not int or value < 1:
             raise ConfigError(f"{where}.{name} is {value!r}: a positive integer is needed")
 
 
-def _probability(config: object, where: str, names: str) -> None:
+def _flag(config: object, where: str, names: str) -> None:
+    for name in names.split():
+        value = getattr(config, name)
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where}.{name} is {value!r}: true or false is needed")
+
+
+def _fraction(config: object, where: str, names: str) -> None:
     for name in names.split():
         value = getattr(config, name)
         if not isinstance(value, int | float) or not 0 <= value < 1:

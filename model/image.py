@@ -17,9 +17,7 @@ from torch import Tensor
 from model.errors import ConfigError, ImageTooLarge, NotAnImage
 
 Image.init()  # registers all readers; `Image.open(formats=…)` knows only registered ones
-FORMATS = tuple(
-    name for name in ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP") if name in Image.OPEN
-)
+FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP") if name in Image.OPEN)
 """What is decoded: photo formats only. Pillow's other readers widen what hostile bytes can reach."""
 
 MAX_PIXELS = 50_000_000
@@ -40,10 +38,15 @@ class ImageConfig:
     """Divided by per channel."""
 
     def __post_init__(self) -> None:
-        if min(self.size) < 1:
+        if any(type(side) is not int or side < 1 for side in self.size):
             raise ConfigError(f"size is {self.size}: positive numbers of pixels are needed")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ConfigError("image_mean and image_std need three numbers each, image_std above 0")
+        for name, values in (("image_mean", self.mean), ("image_std", self.std)):
+            if len(values) != 3 or not all(isinstance(value, int | float) for value in values):
+                raise ConfigError(f"{name} is {values}: three numbers are needed")
+        if min(self.std) <= 0:
+            raise ConfigError(f"image_std is {self.std}: numbers above 0 are needed")
+        if not isinstance(self.rescale_factor, int | float):
+            raise ConfigError(f"rescale_factor is {self.rescale_factor!r}: a number is needed")
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "ImageConfig":
@@ -64,8 +67,8 @@ class ImageConfig:
             size=(size["height"], size["width"]),
             resample=resample,
             rescale_factor=raw.get("rescale_factor", 1 / 255) if raw.get("do_rescale", True) else 1.0,
-            mean=tuple(raw.get("image_mean", (0.5,) * 3)) if normalise else (0.0,) * 3,
-            std=tuple(raw.get("image_std", (0.5,) * 3)) if normalise else (1.0,) * 3,
+            mean=_channels(raw, "image_mean") if normalise else (0.0,) * 3,
+            std=_channels(raw, "image_std") if normalise else (1.0,) * 3,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,6 +86,13 @@ class ImageConfig:
         }
 
 
+def _channels(raw: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    values = raw.get(name, (0.5,) * 3)
+    if not isinstance(values, list | tuple):
+        raise ConfigError(f"preprocessor_config.json: {name} is {values!r}: three numbers are needed")
+    return tuple(values)
+
+
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Photo bytes → upright RGB image; transparency over white, the first frame of an animation.
 
@@ -92,6 +102,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         _check_size(image, max_pixels)
         image.load()
+        return to_rgb(upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageTooLarge(f"the photo has more than the {max_pixels} pixels allowed") from None
     except ImageTooLarge:
@@ -99,7 +110,6 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except Exception as error:  # Pillow's readers raise almost anything on broken data
         names = ", ".join(FORMATS)
         raise NotAnImage(f"the data is no photo that can be decoded; known formats are {names}") from error
-    return to_rgb(upright(image))
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -120,6 +130,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow mode → RGB: 8 bits a channel, transparency over white."""
     if image.mode.startswith(("I", "F")):
         image = to_eight_bits(image)
+    if image.mode == "La":  # premultiplied; Pillow converts it to nothing but LA
+        image = image.convert("LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -138,7 +150,11 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     if image.mode != "F" and low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
     scaled = (values - low) * (255 / (high - low) if high > low else 0)
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+    grey = Image.fromarray(np.rint(scaled).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is not None:  # the one value, of 16 bits, that a PNG calls transparent
+        grey.putalpha(Image.fromarray(values != transparent))
+    return grey
 
 
 def to_tensor(image: Image.Image, config: ImageConfig) -> Tensor:

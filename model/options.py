@@ -1,6 +1,5 @@
 """How a caption is searched for: the generation options, their defaults and their bounds."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -25,14 +24,16 @@ class BeamOptions:
     min_new_tokens: int = 0
     """The end token is not allowed before this many new tokens."""
     length_penalty: float = 1.0
-    """A hypothesis scores Σ log p / length^length_penalty: above 0 favours longer captions."""
+    """A hypothesis scores Σ log p / length^length_penalty: above 0 favours longer captions.
+    From −3 to 3, where no score leaves the range that float32 can rank."""
     early_stopping: EarlyStopping = False
     """True: stop at `num_beams` finished hypotheses. False: also once no live one could beat
     them at its present length. "never": only once none could at any length."""
     no_repeat_ngram_size: int = 0
     """No n-gram of this size occurs twice; 0 turns it off."""
     repetition_penalty: float = 1.0
-    """Divides the odds of tokens already used (Keskar et al., 2019, section 4.1); 1 turns it off."""
+    """Divides the odds of tokens already used (Keskar et al., 2019, section 4.1); 1 turns it off.
+    From 0.1 to 10."""
 
     def __post_init__(self) -> None:
         self._integer("num_beams", 1)
@@ -40,8 +41,8 @@ class BeamOptions:
         self._integer("max_new_tokens", 1)
         self._integer("min_new_tokens", 0)
         self._integer("no_repeat_ngram_size", 0)
-        self._number("length_penalty", -math.inf)
-        self._number("repetition_penalty", 0)
+        self._number("length_penalty", -3, 3)
+        self._number("repetition_penalty", 0.1, 10)
         if self.num_captions > self.num_beams:
             raise OptionError(
                 "num_captions", f"{self.num_captions} is more than num_beams ({self.num_beams})"
@@ -50,7 +51,7 @@ class BeamOptions:
             raise OptionError(
                 "min_new_tokens", f"{self.min_new_tokens} is more than max_new_tokens ({self.max_new_tokens})"
             )
-        if self.early_stopping not in (True, False, "never"):
+        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
             raise OptionError("early_stopping", f'{self.early_stopping!r} is not true, false or "never"')
 
     def replace(self, **overrides: object) -> "BeamOptions":
@@ -70,10 +71,13 @@ class BeamOptions:
         values = {field.name: raw[field.name] for field in fields(cls) if raw.get(field.name) is not None}
         if raw.get("num_return_sequences") is not None:
             values["num_captions"] = raw["num_return_sequences"]
-        if "max_new_tokens" not in values and raw.get("max_length") is not None:
-            values["max_new_tokens"] = raw["max_length"] - 1
-        if "min_new_tokens" not in values and raw.get("min_length"):
-            values["min_new_tokens"] = max(0, raw["min_length"] - 1)
+        for ours, theirs in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
+            total = raw.get(theirs)
+            if ours in values or total is None:
+                continue
+            if not isinstance(total, int):
+                raise OptionError(theirs, f"{total!r} is not an integer")
+            values[ours] = max(0, total - 1)
         return cls(**values)
 
     def to_generation_config(self) -> dict[str, Any]:
@@ -87,9 +91,7 @@ class BeamOptions:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise OptionError(name, f"{value!r} is not an integer of at least {least}")
 
-    def _number(self, name: str, above: float) -> None:
+    def _number(self, name: str, least: float, most: float) -> None:
         value = getattr(self, name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not above < value < math.inf:
-            raise OptionError(
-                name, f"{value!r} is not a finite number" + (f" above {above}" if above > -math.inf else "")
-            )
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+            raise OptionError(name, f"{value!r} is not a number from {least} to {most}")

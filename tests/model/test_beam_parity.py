@@ -1,0 +1,153 @@
+"""The captions that beam search finds are, token for token, those of transformers' `generate`."""
+
+import random
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from model.beam import BeamResult, beam_search
+from model.checkpoint import load_weights
+from model.config import ModelConfig, read_json
+from model.network import CaptionModel
+from model.options import BeamOptions
+from tests.model.hugging_face import PAD, START, TheirModel, random_model, random_pixels, save
+
+BATCH = 3
+END_TOKENS = {
+    0: (1,),
+    1: (5,),
+    2: (1,),
+    3: (1, 4, 7),
+    4: (9, 2),
+    5: (1,),
+    6: (3,),
+    7: (1,),
+}  # model seed → ids; 1 is the start token, too
+
+
+def drawn_options(seed: int) -> BeamOptions:
+    """Options of which every one varies, `num_beams` through 1 … 5 in turn."""
+    draw = random.Random(seed)
+    beams = 1 + seed % 5
+    longest = draw.choice([1, 5, 9, 12])
+    return BeamOptions(
+        num_beams=beams,
+        num_captions=draw.randint(1, beams),
+        max_new_tokens=longest,
+        min_new_tokens=min(draw.choice([0, 0, 1, 4]), longest),
+        length_penalty=draw.choice([-1.0, 0.0, 0.5, 1.0, 1.0, 2.0]),
+        early_stopping=draw.choice([True, False, "never"]),
+        no_repeat_ngram_size=draw.choice([0, 0, 1, 2, 3]),
+        repetition_penalty=draw.choice([1.0, 1.0, 0.8, 1.3]),
+    )
+
+
+DRAWN = [drawn_options(seed) for seed in range(240)]
+
+
+def search(model: CaptionModel, pixels: Tensor, options: BeamOptions) -> BeamResult:
+    """What `Captioner` does, without its text."""
+    cross = model.decoder.cross_keys_values(model.encode(pixels))
+    cache = model.decoder.new_cache(len(pixels) * options.num_beams, options.max_new_tokens)
+
+    def step(tokens: Tensor, rows: Tensor | None) -> Tensor:
+        if rows is not None:
+            cache.select(rows)
+        return model.decoder.step(tokens, cross, cache)
+
+    prompt = torch.full((len(pixels), 1), model.config.decoder_start_token_id)
+    return beam_search(step, prompt, options, model.config.eos_token_ids)
+
+
+Pairs = list[tuple[TheirModel, CaptionModel]]
+Found = tuple[list[int], list[float], float]  # new tokens up to the end token, their log-probabilities, score
+
+
+def expected(theirs: TheirModel, pixels: Tensor, options: BeamOptions) -> list[Found]:
+    names = asdict(options)
+    names["num_return_sequences"] = names.pop("num_captions")
+    config = GenerationConfig(
+        **names,
+        do_sample=False,
+        decoder_start_token_id=START,
+        bos_token_id=START,
+        pad_token_id=PAD,
+        eos_token_id=theirs.config.eos_token_id,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    out = theirs.generate(pixel_values=pixels, generation_config=config)
+    ends = theirs.config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    greedy = options.num_beams == 1  # its scores are logits, a beam search's are log-probabilities
+    parts = theirs.compute_transition_scores(
+        out.sequences, out.scores, None if greedy else out.beam_indices, normalize_logits=greedy
+    )
+    results: list[Found] = []
+    for index, sequence in enumerate(out.sequences[:, 1:].tolist()):
+        length = next((at + 1 for at, token in enumerate(sequence) if token in ends), len(sequence))
+        logprobs = parts[index, :length].tolist()
+        score = sum(logprobs) / length**options.length_penalty
+        if not greedy:
+            score = out.sequences_scores[index].item()
+        results.append((sequence[:length], logprobs, score))
+    return results
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
+    loaded = []
+    for seed, ends in END_TOKENS.items():
+        theirs = random_model(seed, end_tokens=ends)
+        folder = save(theirs, tmp_path_factory.mktemp(f"model{seed}"))
+        config = ModelConfig.from_dict(read_json(folder / "config.json"))
+        ours = load_weights(config, folder / "model.safetensors", dtype=torch.float32, device="cpu")
+        loaded.append((theirs, ours.eval()))
+    return loaded
+
+
+def test_the_draw_covers_every_option() -> None:
+    for name, values in {
+        "num_beams": {1, 2, 3, 4, 5},
+        "length_penalty": {-1.0, 0.0, 0.5, 1.0, 2.0},
+        "early_stopping": {True, False, "never"},
+        "no_repeat_ngram_size": {0, 1, 2, 3},
+        "repetition_penalty": {0.8, 1.0, 1.3},
+        "min_new_tokens": {0, 1, 4},
+    }.items():
+        assert {
+            getattr(options, name) for options in DRAWN if options.num_beams > 1 or name == "num_beams"
+        } == (values), name
+    assert any(options.num_captions > 1 for options in DRAWN)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("number", range(len(DRAWN)))
+def test_captions_are_those_of_transformers(number: int, pairs: Pairs) -> None:
+    theirs, ours = pairs[number // 5 % len(pairs)]
+    options = DRAWN[number]
+    pixels = random_pixels(theirs, BATCH, seed=number)
+    found = search(ours, pixels, options)
+    for index, (tokens, logprobs, score) in enumerate(expected(theirs, pixels, options)):
+        place = divmod(index, options.num_captions)
+        length = int(found.lengths[place])
+        assert found.tokens[place][:length].tolist() == tokens
+        assert found.logprobs[place][:length].tolist() == pytest.approx(logprobs, rel=1e-4, abs=1e-4)
+        assert found.scores[place].item() == pytest.approx(score, rel=1e-4, abs=1e-5)
+
+
+@torch.inference_mode()
+def test_captions_end_where_transformers_ends_them(
+    pairs: Pairs,
+) -> None:
+    """Guards the test above: its models must end captions early, late and not at all."""
+    lengths = set()
+    for theirs, ours in pairs:
+        found = search(
+            ours, random_pixels(theirs, 8), BeamOptions(num_beams=3, num_captions=3, max_new_tokens=9)
+        )
+        lengths |= set(found.lengths.flatten().tolist())
+    assert len(lengths) > 4

@@ -1,0 +1,93 @@
+"""Text ↔ ids as transformers' own tokenizer does it; the pieces of a caption add up to it."""
+
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from model.errors import ConfigError
+from model.tokenizer import Tokenizer
+from tests.model.tokens import END, byte_level_tokenizer
+
+PUBLISHED = Path(__file__).parents[3] / "shared" / "checkpoints" / "vit-gpt2"
+SENTENCES = [
+    "a dog runs through the snow",
+    " a man in a red shirt , jumping",
+    "Two children's kites — 30 % off!",
+    "un café à côté",
+    "犬が走る 🐕‍🦺 🏃🏽",
+    "ab\n\tc   d ",
+    "�",
+    "",
+]
+
+
+@pytest.fixture(scope="module")
+def published() -> Tokenizer:
+    if not PUBLISHED.is_dir():
+        pytest.skip("the published files are not here")
+    return Tokenizer.from_folder(PUBLISHED)
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_a_published_tokenizer_does_what_transformers_does(published: Tokenizer, sentence: str) -> None:
+    theirs = AutoTokenizer.from_pretrained(PUBLISHED)
+    ids = theirs(sentence)["input_ids"]
+    assert published.encode(sentence) == ids
+    end = theirs.eos_token_id
+    for tokens in (ids, [end, *ids, end], ids[:-1]):
+        text = theirs.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert published.decode(tokens) == text
+        assert len(published.pieces(tokens)) == len(tokens)
+        assert "".join(published.pieces(tokens)) == text
+
+
+def test_a_published_tokenizer_has_all_its_ids(published: Tokenizer) -> None:
+    assert published.vocab_size == 50257
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_encoding_and_decoding_gives_the_text_back(sentence: str) -> None:
+    tokenizer = byte_level_tokenizer()
+    ids = tokenizer.encode(sentence)
+    assert tokenizer.decode(ids) == sentence
+    assert "".join(tokenizer.pieces(ids)) == sentence
+
+
+def test_each_piece_is_what_its_token_adds() -> None:
+    tokenizer = byte_level_tokenizer()
+    (end,) = tokenizer.encode(END)
+    ids = [*tokenizer.encode("a dog é"), end]
+    assert tokenizer.pieces(ids) == ["a", " dog", " ", "", "é", ""]
+
+
+def test_a_character_of_four_bytes_comes_with_the_last_of_them() -> None:
+    tokenizer = byte_level_tokenizer()
+    assert tokenizer.pieces(tokenizer.encode("x🐕y")) == ["x", "", "", "", "🐕", "y"]
+
+
+def test_a_caption_cut_inside_a_character_still_adds_up() -> None:
+    tokenizer = byte_level_tokenizer()
+    ids = tokenizer.encode("x🐕y")
+    for tokens in (ids[:3], [*ids[:3], *ids[-1:]], [*ids[:2], 0, *ids[2:]], ids[1:3] + ids[2:]):
+        assert "".join(tokenizer.pieces(tokens)) == tokenizer.decode(tokens)
+
+
+def test_no_tokens_no_pieces() -> None:
+    assert byte_level_tokenizer().pieces([]) == []
+
+
+def test_added_tokens_count_too() -> None:
+    tokenizer = byte_level_tokenizer()
+    before = tokenizer.vocab_size
+    tokenizer.backend.add_tokens(["[photo]"])
+    assert tokenizer.vocab_size == before + 1 == max(tokenizer.encode("[photo]")) + 1
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tokenizer\.json does not exist"):
+        Tokenizer.from_folder(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"tokenizer\.json cannot be read") as caught:
+        Tokenizer.from_folder(tmp_path)
+    assert "\n" not in str(caught.value)
