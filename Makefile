@@ -1,0 +1,74 @@
+# Everything here works from a fresh clone: the first target asked for builds what it needs.
+
+CHECKPOINT = checkpoints/flickr8k-small
+NAME = captioner
+VERSION = 1.0
+SAMPLE = examples/dog.jpg
+OUT = runs/train
+SPLIT = dev
+PYTHON = python3.11
+
+BIN := .venv/bin
+ENV := .venv/.installed
+ENV_DEV := .venv/.installed-dev
+STUBS := serving/inference_pb2.py
+
+.PHONY: help serve token caption stop archive train evaluate bench test lint check clean
+.DELETE_ON_ERROR:
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+serve: archive $(STUBS)  ## start the server in the background and caption a sample photo
+	@$(BIN)/python -m serving --name "$(NAME)" start --sample "$(SAMPLE)"
+
+token: $(STUBS)  ## print the key that clients send
+	@$(BIN)/python -m serving token
+
+caption: $(STUBS)  ## print the server's reply for a photo: make caption IMAGE=photo.jpg
+	@test -n "$(IMAGE)" || { echo 'error: which photo? make caption IMAGE=photo.jpg' >&2; exit 1; }
+	@$(BIN)/python -m serving --name "$(NAME)" caption "$(IMAGE)"
+
+stop: $(STUBS)  ## let requests finish and end the server
+	@$(BIN)/python -m serving stop
+
+archive: $(ENV)  ## build NAME.mar from a checkpoint folder [CHECKPOINT= NAME= VERSION=]
+	@$(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)" --version "$(VERSION)"
+
+train: $(ENV_DEV)  ## train on a COCO-format folder: make train DATA=folder [OUT=runs/train]
+	@test -n "$(DATA)" || { echo 'error: train on what? make train DATA=folder' >&2; exit 1; }
+	@$(BIN)/python -m training.train --data "$(DATA)" --out "$(OUT)"
+
+evaluate: $(ENV_DEV)  ## score a checkpoint: make evaluate DATA=folder [CHECKPOINT= SPLIT=dev]
+	@test -n "$(DATA)" || { echo 'error: evaluate on what? make evaluate DATA=folder' >&2; exit 1; }
+	@$(BIN)/python -m training.evaluate --checkpoint "$(CHECKPOINT)" --data "$(DATA)" --split "$(SPLIT)"
+
+bench: $(ENV_DEV) $(STUBS)  ## measure engine and server; best on a quiet machine
+	@$(BIN)/python -m bench --checkpoint "$(CHECKPOINT)"
+
+test: $(ENV_DEV) $(STUBS)  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(ENV_DEV) $(STUBS)  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test  ## lint and test: what has to pass before a change goes in
+
+clean:  ## remove what was built; .venv stays
+	rm -rf build *.mar serving/*_pb2* .pytest_cache .mypy_cache .ruff_cache
+
+$(ENV): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+	  { echo 'error: "$(PYTHON)" is not Python 3.11: install that, or say make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(ENV_DEV): requirements-dev.txt $(ENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(STUBS): serving/inference.proto $(ENV)
+	@$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. --grpc_python_out=. $<

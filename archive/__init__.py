@@ -1,0 +1,1 @@
+"""Packs handler, engine and checkpoint into one TorchServe archive."""

@@ -1,0 +1,95 @@
+"""Stage → torch-model-archiver → normalise → verify → publish.
+
+The same input gives the same bytes: entries are sorted and stored uncompressed, and
+every date is fixed. Nothing appears under the final name until it has captioned a picture.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from archive.errors import ArchiveError
+from archive.stage import HANDLER, ROOT, stage
+
+CONFIG = Path(__file__).with_name("model-config.yaml")
+MANIFEST = "MAR-INF/MANIFEST.json"
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip file can hold
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+EXCEPTION = re.compile(r"[\w.]+(Error|Exception): ")  # the telling line of a traceback
+VERIFY = Path(__file__).with_name("verify.py")
+
+
+def build(checkpoint: Path, name: str, version: str, destination: Path, *, config: Path = CONFIG) -> Path:
+    """Build `destination/name.mar` from a checkpoint folder and return its path.
+
+    `config` is the model-config.yaml that goes in. Raises ArchiveError, and then leaves
+    `destination` as it was.
+    """
+    for label in (name, version):
+        if not LABEL.fullmatch(label):
+            raise ArchiveError(
+                f"{label!r} is no model name or version: letters, digits, '.', '_' and '-' make one"
+            )
+    if not config.is_file():
+        raise ArchiveError(f"{config} does not exist")
+    with tempfile.TemporaryDirectory(prefix=".archive-", dir=destination) as scratch:
+        staged = Path(scratch, "staged")
+        staged.mkdir()
+        stage(checkpoint, staged)
+        raw = run_archiver(staged, config, name, version, Path(scratch))
+        ready = Path(scratch, "ready.mar")
+        normalise(raw, ready)
+        verify(ready, Path(scratch, "extracted"))
+        return ready.replace(destination / f"{name}.mar")
+
+
+def run_archiver(staged: Path, config: Path, name: str, version: str, scratch: Path) -> Path:
+    """Pack the staged files; returns the archive as torch-model-archiver left it."""
+    command = [sys.executable, "-m", "model_archiver.model_packaging"]
+    command += ["--model-name", name, "--version", version, "--archive-format", "zip-store"]
+    command += ["--handler", str(HANDLER), "--config-file", str(config.resolve())]
+    # The archiver empties $TMPDIR/<name> first: in a private TMPDIR, two builds cannot collide.
+    private, packed = scratch / "tmp", scratch / "packed"
+    private.mkdir()
+    packed.mkdir()
+    command += ["--extra-files", str(staged), "--export-path", str(packed)]
+    _run(command, "torch-model-archiver failed", TMPDIR=str(private))
+    return packed / f"{name}.mar"
+
+
+def normalise(source: Path, target: Path) -> None:
+    """Rewrite a zip file so that its bytes depend on names and contents alone."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for name in sorted(old.namelist()):
+            content = old.read(name)
+            if name == MANIFEST:
+                manifest = json.loads(content) | {"createdOn": "01/01/1980 00:00:00"}
+                content = json.dumps(manifest, indent=2).encode()
+            entry = zipfile.ZipInfo(name, date_time=EPOCH)
+            entry.create_system = 3  # Unix, so that the next line is a file mode
+            entry.external_attr = 0o644 << 16
+            new.writestr(entry, content)
+
+
+def verify(archive: Path, folder: Path) -> None:
+    """Extract an archive into `folder` and caption a picture with it in a clean process."""
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)
+    # -I: neither the working directory nor the environment adds to what can be imported.
+    _run([sys.executable, "-I", str(VERIFY), str(folder)], "the archive does not work", cwd=folder)
+
+
+def _run(command: list[str], failure: str, cwd: Path = ROOT, **variables: str) -> None:
+    """Run a Python program to its end; raises ArchiveError with the exception that it ended with."""
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        lines = (done.stdout + done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
+        exceptions = [line for line in lines if EXCEPTION.match(line)]
+        raise ArchiveError(f"{failure}: {(exceptions or lines)[-1]}")

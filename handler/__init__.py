@@ -1,0 +1,1 @@
+"""What TorchServe calls: one request in, one JSON reply out, around the engine in `model`."""

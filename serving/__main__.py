@@ -1,0 +1,113 @@
+"""`python -m serving start | caption | token | stop`, in the server's working directory."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+from serving import process
+from serving.access import access_key
+from serving.client import caption_over_grpc, caption_over_http
+from serving.config import ServerConfig
+from serving.errors import ServingError
+from serving.startup import start
+
+DRAIN = 15  # s that requests get to finish
+CLEAR_LINE = "\r\x1b[K"
+
+
+def main() -> int:
+    """Read the command line and run one command. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("config.properties"))
+    parser.add_argument("--name", default="captioner", help="the model, and its archive NAME.mar")
+    commands = parser.add_subparsers(dest="command", required=True)
+    starting = commands.add_parser("start", help="start the server, and caption a photo with it")
+    starting.add_argument("--sample", type=Path, required=True, help="the photo")
+    captioning = commands.add_parser("caption", help="print the reply for a photo")
+    captioning.add_argument("photo", type=Path)
+    captioning.add_argument("--grpc", action="store_true", help="ask over gRPC instead of HTTP")
+    commands.add_parser("token", help="print the key that clients need")
+    commands.add_parser("stop", help="let requests finish, and end the server")
+    arguments = parser.parse_args()
+    try:
+        config = ServerConfig.from_file(arguments.config)
+        match arguments.command:
+            case "start":
+                serve(arguments.config, config, arguments.name, arguments.sample)
+            case "caption":
+                reply = caption(arguments.photo, config, arguments.name, grpc=arguments.grpc)
+                print(json.dumps(reply, indent=2, ensure_ascii=False))
+            case "token":
+                print(access_key(Path.cwd(), "inference", config.management))
+            case "stop":
+                stop()
+    except (ServingError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def serve(config_path: Path, config: ServerConfig, name: str, sample: Path) -> None:
+    """Start the server and show that it works: the sample's caption, and how to get the next."""
+    photo = read(sample)
+    began = time.monotonic()
+    start(Path.cwd(), config_path, name, progress)
+    try:
+        key = access_key(Path.cwd(), "inference", config.management)
+        reply = caption_over_http(photo, name, config.inference, key)
+    except BaseException:  # what cannot caption is not left running
+        if server := process.find(Path.cwd()):
+            process.end(server, Path.cwd())
+        raise
+    print(f"{CLEAR_LINE if sys.stdout.isatty() else ''}ready after {time.monotonic() - began:.1f} s")
+    print(f"{sample}: {reply['caption']} (score {reply['score']:.2f})")
+    print()
+    print('curl -H "Authorization: Bearer $(make -s token)" \\')
+    print(f"     -T photo.jpg {config.inference.url}/predictions/{name}")
+    print("make caption IMAGE=photo.jpg")
+    print("make stop")
+
+
+def caption(photo: Path, config: ServerConfig, name: str, *, grpc: bool) -> dict[str, object]:
+    """Have the running server caption a photo; returns its reply."""
+    data = read(photo)
+    key = access_key(Path.cwd(), "inference", config.management)
+    if grpc:
+        return caption_over_grpc(data, name, config.grpc_inference, key)
+    return caption_over_http(data, name, config.inference, key)
+
+
+def stop() -> None:
+    """End the server that runs in the working directory, if one does."""
+    server = process.find(Path.cwd())
+    if server is None:
+        print("no server is running")
+        return
+    if not process.drain(server, DRAIN):
+        print(f"requests keep coming after {DRAIN} s")
+    process.end(server, Path.cwd())
+    print("stopped")
+
+
+def read(photo: Path) -> bytes:
+    """Read an encoded photo; raises ServingError with one line."""
+    try:
+        return photo.read_bytes()
+    except OSError as error:
+        raise ServingError(f"{photo} cannot be read: {error.strerror}") from None
+
+
+def progress(seconds: float) -> None:
+    """Show on a terminal that something is going on."""
+    if sys.stdout.isatty():
+        print(f"{CLEAR_LINE}starting TorchServe … {seconds:.0f} s", end="", flush=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when `| head` has read enough
+    sys.exit(main())

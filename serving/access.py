@@ -1,0 +1,47 @@
+"""The keys that TorchServe wants with every call (`key_file.json` in its working directory)."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import requests
+
+from serving.config import Endpoint
+from serving.errors import ServingError
+
+KEY_FILE = "key_file.json"
+
+
+def access_key(root: Path, kind: Literal["inference", "management"], management: Endpoint) -> str:
+    """Return a key that is valid now; the server is asked for a new one where it has expired.
+
+    Raises ServingError where there is no key file or the server does not renew.
+    """
+    entry = read_keys(root)[kind]
+    if datetime.fromisoformat(entry["expiration time"]) <= datetime.now(UTC):
+        renew(root, kind, management)
+        entry = read_keys(root)[kind]
+    return str(entry["key"])
+
+
+def read_keys(root: Path) -> dict[str, Any]:
+    """Read the key file of the server that runs in `root`."""
+    try:
+        content: dict[str, Any] = json.loads((root / KEY_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ServingError(f"no key in {KEY_FILE}: is the server running? `make serve` starts it") from None
+    return content
+
+
+def renew(root: Path, kind: str, management: Endpoint) -> None:
+    """Have the server write a new key of one kind into the key file."""
+    headers = {"Authorization": f"Bearer {read_keys(root)['API']['key']}"}
+    try:
+        reply = requests.get(f"{management.url}/token", params={"type": kind}, headers=headers, timeout=10)
+    except requests.RequestException:
+        raise ServingError(
+            f"the {kind} key has expired and no server answers at {management}: `make serve` starts it"
+        ) from None
+    if not reply.ok:
+        raise ServingError(f"the {kind} key has expired and the server does not renew it: restart it")

@@ -1,0 +1,107 @@
+"""TorchServe as a process: launch it, find it again, let it finish its work, end it."""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
+from os import environ
+from pathlib import Path
+
+import psutil
+
+from serving.access import KEY_FILE
+from serving.java import java_environment
+
+FRONT_END = "org.pytorch.serve.ModelServer"
+FOLDER = Path("build", "server")  # in the server's working directory: logs and extracted archives
+LOGS = FOLDER / "logs"
+TEMPORARY = FOLDER / "tmp"
+IDLE = 0.5  # s without work after which no request is in flight
+LOG_CONFIG = Path(__file__).with_name("log4j2.xml")
+
+
+def find(root: Path) -> psutil.Process | None:
+    """Return the front end whose working directory is `root`, however it was started."""
+    for process in psutil.process_iter():
+        try:
+            if FRONT_END in process.cmdline() and Path(process.cwd()) == root:
+                return process
+        except psutil.Error:
+            continue  # it ended meanwhile, or belongs to somebody else
+    return None
+
+
+def launch(root: Path, config: Path, name: str) -> None:
+    """Start TorchServe in the background, in `root`, with the model `name` from `name.mar`.
+
+    What an earlier server left under `FOLDER` is removed first.
+    """
+    (root / KEY_FILE).unlink(missing_ok=True)
+    shutil.rmtree(root / FOLDER, ignore_errors=True)
+    temporary, logs = root / TEMPORARY, root / LOGS
+    temporary.mkdir(parents=True)
+    logs.mkdir()
+    command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
+    command += ["--ts-config", str(config), "--model-store", str(root), "--models", f"{name}={name}.mar"]
+    command += ["--log-config", str(LOG_CONFIG)]
+    variables = {
+        "TEMP": str(temporary),  # where archives are extracted
+        "TMPDIR": str(temporary),  # where TorchServe keeps its process id, one per machine otherwise
+        "LOG_LOCATION": str(logs),
+        "METRICS_LOCATION": str(logs),
+        # Threads that wait for each other must not spin: beside any other busy process, a
+        # caption of 50 ms would now and then take seconds.
+        "OMP_WAIT_POLICY": "passive",
+    }
+    with (logs / "console.log").open("wb") as console:
+        subprocess.run(
+            command,
+            cwd=root,
+            env={**environ, **java_environment(), **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            start_new_session=True,  # it outlives the terminal
+            check=False,
+        )
+
+
+def drain(process: psutil.Process, seconds: float) -> bool:
+    """Wait until the workers have nothing to do; returns False when `seconds` ran out first.
+
+    TorchServe resets requests in flight when it ends, and cannot be told to finish them.
+    Whether there are any is seen from outside: a worker that has used no processor time for
+    a while waits for work, and what it finished before has been sent.
+    """
+    now = time.monotonic()
+    deadline, idle_since, before = now + seconds, now, workers_time(process)
+    while now - idle_since < IDLE:
+        if now > deadline:
+            return False
+        time.sleep(0.05)
+        now, spent = time.monotonic(), workers_time(process)
+        if spent != before:
+            idle_since, before = now, spent
+    return True
+
+
+def workers_time(process: psutil.Process) -> float:
+    """Processor time in s that the front end's worker processes have used so far."""
+    total = 0.0
+    for worker in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            times = worker.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def end(process: psutil.Process, root: Path) -> None:
+    """End the front end and its workers, by force where 30 s do not suffice, and drop its keys."""
+    family = [process, *process.children(recursive=True)]
+    process.terminate()
+    _, stubborn = psutil.wait_procs(family, timeout=30)
+    for left in stubborn:
+        left.kill()
+    psutil.wait_procs(stubborn)
+    (root / KEY_FILE).unlink(missing_ok=True)

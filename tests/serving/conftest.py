@@ -1,0 +1,104 @@
+"""One real TorchServe, on its own ports and in its own folder, for all tests that ask it things."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from archive.build import CONFIG, build
+from model.captioner import Captioner
+from serving import process
+from serving.access import access_key
+from serving.config import ServerConfig
+from serving.startup import start
+from tests.tiny import write_tiny_checkpoint
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [int(opened.getsockname()[1]) for opened in sockets]
+
+
+def write_config(folder: Path) -> None:
+    """The config.properties that ships, with other ports."""
+    text = (ROOT / "config.properties").read_text()
+    shipped = ("8080", "8081", "8082", "7070", "7071")
+    for old, new in zip(shipped, free_ports(len(shipped)), strict=True):
+        assert text.count(old) == 1
+        text = text.replace(old, str(new))
+    (folder / "config.properties").write_text(text)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def captioner(checkpoint: Path) -> Captioner:
+    """The engine without a server."""
+    return Captioner.from_folder(checkpoint, dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def archive(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In float32, where batches equal singles, and with time for requests to meet in one batch."""
+    folder = tmp_path_factory.mktemp("archive")
+    config = yaml.safe_load(CONFIG.read_text())
+    config["maxBatchDelay"] = 100
+    config["captioner"] = {"dtype": "float32"}  # and the checkpoint's own search options
+    (folder / "model-config.yaml").write_text(yaml.safe_dump(config))
+    return build(checkpoint, "tiny", "1.0", folder, config=folder / "model-config.yaml")
+
+
+@dataclass(frozen=True)
+class Server:
+    root: Path
+    config: ServerConfig
+
+    def key(self) -> str:
+        return access_key(self.root, "inference", self.config.management)
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key()}"}
+
+    @property
+    def url(self) -> str:
+        return f"{self.config.inference.url}/predictions/tiny"
+
+    def log(self, name: str) -> str:
+        return (self.root / process.LOGS / name).read_text()
+
+
+@pytest.fixture(scope="session")
+def new_folder(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Make a folder that a server can be started in."""
+
+    def new() -> Path:
+        folder = tmp_path_factory.mktemp("server")
+        write_config(folder)
+        (folder / "tiny.mar").write_bytes(archive.read_bytes())
+        return folder
+
+    return new
+
+
+@pytest.fixture(scope="session")
+def server(new_folder: Callable[[], Path]) -> Iterator[Server]:
+    folder = new_folder()
+    start(folder, Path("config.properties"), "tiny", lambda _: None)
+    running = process.find(folder)
+    assert running is not None
+    yield Server(folder, ServerConfig.from_file(folder / "config.properties"))
+    process.end(running, folder)

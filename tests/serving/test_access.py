@@ -1,0 +1,97 @@
+"""Who may ask the server, and where it listens."""
+
+import json
+from typing import Literal
+
+import grpc
+import psutil
+import pytest
+import requests
+
+from serving import process
+from serving.access import KEY_FILE, access_key
+from serving.errors import ServingError
+from tests.serving.conftest import Server
+from tests.serving.test_predictions import ask_grpc
+from tests.tiny import photo
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
+def test_without_the_key_there_is_no_answer(server: Server, headers: dict[str, str]) -> None:
+    reply = requests.post(server.url, photo(0), headers=headers, timeout=10)
+    assert (reply.status_code, reply.json()["type"]) == (400, "InvalidKeyException")
+
+
+def test_the_same_holds_over_grpc(server: Server) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        ask_grpc(server, {"image": photo(0)}, key="wrong")
+    assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_only_the_owner_can_read_the_keys(server: Server) -> None:
+    assert (server.root / KEY_FILE).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("kind", ["inference", "management"])
+def test_an_expired_key_is_renewed(server: Server, kind: Literal["inference", "management"]) -> None:
+    path = server.root / KEY_FILE
+    keys = json.loads(path.read_text())
+    old = keys[kind]["key"]
+    assert access_key(server.root, kind, server.config.management) == old
+    keys[kind]["expiration time"] = "2020-01-01T00:00:00.123456789Z"
+    path.write_text(json.dumps(keys))
+    new = access_key(server.root, kind, server.config.management)
+    assert new != old
+    url = server.config.management.url + "/models" if kind == "management" else server.url
+    data = None if kind == "management" else photo(0)
+    method = "GET" if kind == "management" else "POST"
+    for key, status in ((new, 200), (old, 400)):
+        headers = {"Authorization": f"Bearer {key}"}
+        assert requests.request(method, url, data=data, headers=headers, timeout=10).status_code == status
+
+
+def test_a_key_that_cannot_be_renewed_is_said_to_have_expired(server: Server) -> None:
+    path = server.root / KEY_FILE
+    good = path.read_text()
+    keys = json.loads(good)
+    keys["inference"]["expiration time"] = "2020-01-01T00:00:00Z"
+    keys["API"]["key"] = "wrong"
+    path.write_text(json.dumps(keys))
+    try:
+        with pytest.raises(ServingError, match="the inference key has expired"):
+            server.key()
+    finally:
+        path.write_text(good)
+
+
+def test_it_listens_on_this_machine_only(server: Server) -> None:
+    running = process.find(server.root)
+    assert running is not None
+    listening = [link.laddr for link in running.net_connections("tcp") if link.status == psutil.CONN_LISTEN]
+    assert {address.port for address in listening} == {endpoint.port for endpoint in server.config}
+    assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+
+
+def test_models_cannot_be_added(server: Server) -> None:
+    key = access_key(server.root, "management", server.config.management)
+    reply = requests.post(
+        f"{server.config.management.url}/models",
+        params={"url": "tiny.mar"},
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=10,
+    )
+    assert reply.status_code == 405
+
+
+def test_describe_reaches_the_handler(server: Server) -> None:
+    key = access_key(server.root, "management", server.config.management)
+    url = f"{server.config.management.url}/models/tiny?customized=true"
+    [described] = requests.get(url, headers={"Authorization": f"Bearer {key}"}, timeout=10).json()
+    assert described["batchSize"] == 8
+    assert described["customizedMetadata"]["model"] == {"name": "tiny", "version": "1.0"}
+    assert described["customizedMetadata"]["runtime"]["threads"] >= 1
+
+
+def test_metrics_are_served_without_a_key(server: Server) -> None:
+    text = requests.get(f"{server.config.metrics.url}/metrics", timeout=10).text
+    assert 'ts_inference_requests_total{model_name="tiny"' in text

@@ -1,0 +1,176 @@
+"""`python -m serving` as people run it, and what it says when it cannot do its work."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from serving import process
+from serving.access import KEY_FILE
+from serving.config import ServerConfig
+from serving.startup import start
+from tests.serving.conftest import ROOT, Server
+from tests.tiny import photo
+
+
+def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "serving", "--name", "tiny", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def assert_refused(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    """One line that says what is wrong, and a failure for the shell."""
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    path = tmp_path / "sample.png"
+    path.write_bytes(photo(0))
+    return path
+
+
+def test_token_prints_the_key_and_nothing_else(server: Server) -> None:
+    done = run(server.root, "token")
+    assert (done.returncode, done.stdout, done.stderr) == (0, server.key() + "\n", "")
+
+
+def test_caption_prints_the_reply(server: Server, sample: Path) -> None:
+    reply = requests.post(server.url, sample.read_bytes(), headers=server.headers(), timeout=10).json()
+    for arguments in (["caption"], ["caption", "--grpc"]):
+        done = run(server.root, *arguments, str(sample))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout) == reply
+
+
+def test_caption_says_what_is_wrong(server: Server, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    large = tmp_path / "large.jpg"
+    large.write_bytes(bytes(22 * 2**20))
+    assert_refused(run(server.root, "caption", "missing.jpg"), "missing.jpg", "No such file")
+    assert_refused(run(server.root, "caption", str(broken)), "no photo that can be decoded")
+    assert_refused(run(server.root, "caption", "--grpc", str(broken)), "no photo that can be decoded")
+    assert_refused(run(server.root, "caption", str(large)), "larger than max_request_size")
+
+
+def test_without_a_server_each_command_says_so(
+    new_folder: Callable[[], Path], server: Server, sample: Path
+) -> None:
+    folder = new_folder()
+    assert_refused(run(folder, "token"), "is the server running?")
+    assert_refused(run(folder, "caption", str(sample)), "is the server running?")
+    assert run(folder, "stop").stdout == "no server is running\n"
+    # A key file that a killed server left behind.
+    keys = (server.root / KEY_FILE).read_text()
+    (folder / KEY_FILE).write_text(keys)
+    assert_refused(run(folder, "caption", str(sample)), "no server answers at")
+    assert_refused(run(folder, "caption", "--grpc", str(sample)), "UNAVAILABLE")
+    (folder / KEY_FILE).write_text(keys.replace('expiration time": "2', 'expiration time": "1'))
+    assert_refused(run(folder, "token"), "has expired and no server answers")
+
+
+def test_what_keeps_a_server_from_starting(
+    new_folder: Callable[[], Path], server: Server, sample: Path
+) -> None:
+    arguments = ("start", "--sample", str(sample))
+    assert_refused(run(server.root, *arguments), "running already")
+    folder = new_folder()
+    assert_refused(run(folder, "start", "--sample", "missing.jpg"), "missing.jpg", "No such file")
+    config = folder / "config.properties"
+    good = config.read_text()
+    config.write_text((server.root / "config.properties").read_text())
+    assert_refused(run(folder, *arguments), f"port {server.config.inference.port} is in use")
+    config.write_text(good.replace("inference_address", "inference_adress", 1))
+    assert_refused(run(folder, *arguments), "config.properties lacks inference_address")
+    config.write_text(good.replace("http://127.0.0.1", "127.0.0.1", 1))
+    assert_refused(run(folder, *arguments), "is not http://HOST:PORT")
+    config.write_text(good)
+    (folder / "tiny.mar").unlink()
+    assert_refused(run(folder, *arguments), "tiny.mar does not exist", "make archive")
+    config.unlink()
+    assert_refused(run(folder, *arguments), "config.properties", "No such file")
+    assert not (folder / process.FOLDER).exists()
+
+
+def test_a_model_that_cannot_be_loaded_is_reported_and_nothing_stays(
+    new_folder: Callable[[], Path], archive: Path, sample: Path
+) -> None:
+    folder = new_folder()
+    with zipfile.ZipFile(archive) as good, zipfile.ZipFile(folder / "tiny.mar", "w") as bad:
+        for name in good.namelist():
+            bad.writestr(name, good.read(name).replace(b"dtype: float32", b"dtype: int8"))
+    done = run(folder, "start", "--sample", str(sample))
+    assert_refused(done, "cannot be loaded", "SettingsError: captioner.dtype is 'int8'", "logs/model.log")
+    assert process.find(folder) is None
+    assert not (folder / KEY_FILE).exists()
+
+
+def test_a_damaged_archive_is_reported_and_nothing_stays(
+    new_folder: Callable[[], Path], sample: Path
+) -> None:
+    folder = new_folder()
+    content = bytearray((folder / "tiny.mar").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "tiny.mar").write_bytes(content)
+    done = run(folder, "start", "--sample", str(sample))
+    assert_refused(done, "tiny.mar cannot be read", "ZipException: invalid entry CRC", "logs/server.log")
+    assert process.find(folder) is None
+
+
+def test_start_shows_a_caption_and_stop_lets_requests_finish(
+    new_folder: Callable[[], Path], sample: Path
+) -> None:
+    folder = new_folder()
+    started = run(folder, "start", "--sample", str(sample))
+    assert (started.returncode, started.stderr) == (0, "")
+    server = Server(folder, ServerConfig.from_file(folder / "config.properties"))
+    caption = json.loads(run(folder, "caption", str(sample)).stdout)["caption"]
+    assert f"{sample}: {caption} (score " in started.stdout
+    assert server.url in started.stdout
+
+    headers = server.headers()
+    with ThreadPoolExecutor(40) as pool:
+        pending = [
+            pool.submit(requests.post, server.url, photo(seed), headers=headers, timeout=60)
+            for seed in range(40)
+        ]
+        while "POST" not in server.log("access.log"):
+            time.sleep(0.01)
+        stopped = run(folder, "stop")
+        assert [reply.result().status_code for reply in pending] == [200] * 40
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (0, "stopped\n", "")
+    assert process.find(folder) is None
+    assert not (folder / KEY_FILE).exists()
+
+
+def test_a_server_that_does_not_caption_is_ended(new_folder: Callable[[], Path]) -> None:
+    folder = new_folder()
+    done = run(folder, "start", "--sample", "config.properties")
+    assert_refused(done, "no photo that can be decoded")
+    assert process.find(folder) is None
+
+
+def test_an_interrupt_while_starting_ends_the_server(new_folder: Callable[[], Path]) -> None:
+    folder = new_folder()
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start(folder, Path("config.properties"), "tiny", interrupt)
+    assert process.find(folder) is None

@@ -1,0 +1,81 @@
+"""The README's examples, run as they stand but for addresses, the model's name and the key."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.serving.conftest import ROOT, Server
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def keys(value: object) -> object:
+    """The shape of a JSON value: names and nesting without the values."""
+    if isinstance(value, dict):
+        return {name: keys(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [keys(value[0])] if value else []
+    return type(value).__name__
+
+
+def localised(text: str, server: Server) -> str:
+    text = text.replace("127.0.0.1:8080", str(server.config.inference))
+    text = text.replace("127.0.0.1:8082", str(server.config.metrics))
+    text = text.replace("127.0.0.1:7070", str(server.config.grpc_inference))
+    text = text.replace("/predictions/captioner", "/predictions/tiny")
+    return text.replace('model_name="captioner"', 'model_name="tiny"').replace(
+        "$(make -s token)", server.key()
+    )
+
+
+CURLS = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("curl ")]
+EXAMPLE = next(json.loads(block) for block in blocks("json") if '"captions"' in block)
+
+
+@pytest.mark.parametrize("command", CURLS)
+def test_curl_gets_a_reply_of_the_documented_shape(command: str, server: Server) -> None:
+    done = subprocess.run(
+        ["sh", "-c", localised(command, server) + " --silent --show-error"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert keys(json.loads(done.stdout)) == keys(EXAMPLE)
+
+
+def run_python(block: str, **names: object) -> None:
+    exec(compile(block, "README.md", "exec"), {"__name__": "__main__", **names})
+
+
+def python_block(word: str) -> str:
+    (block,) = (block for block in blocks("python") if word in block)
+    return block
+
+
+def test_grpc_example(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = (ROOT / "examples" / "dog.jpg").read_bytes()
+    run_python(localised(python_block("grpc"), server), photo=photo, token=server.key())
+    assert keys(json.loads(capsys.readouterr().out)) == keys(EXAMPLE)
+
+
+def test_engine_example(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    run_python(python_block("Captioner").replace("checkpoints/flickr8k-small", str(checkpoint)))
+    score, text = capsys.readouterr().out.split(maxsplit=1)
+    assert float(score) < 0
+    assert text.strip()
+
+
+def test_there_are_examples() -> None:
+    assert len(CURLS) >= 2
+    assert isinstance(EXAMPLE, dict)
