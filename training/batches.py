@@ -1,0 +1,125 @@
+"""Batches for caption training: augmented photos, and for each its captions as token rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from training.captions import CaptionSet, may_be_mirrored, normalise
+from training.photos import Photos
+from training.vocabulary import end_token
+
+PADDING = -100
+"""Target of positions after a caption's end; the end token itself has an id and is learned."""
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What a photo may go through and still fit its captions."""
+
+    least_area: float  # a crop keeps at least this share of the photo, up to all of it
+    aspect: float  # width : height of a crop is between 1 / aspect and aspect
+    brightness: float  # pixels are scaled by 1 ± this
+    contrast: float  # distances to the mean colour are scaled by 1 ± this
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least_area <= 1:
+            raise ValueError("least_area: above 0, up to 1 is needed")
+        if self.aspect < 1:
+            raise ValueError("aspect: at least 1 is needed")
+        if not (0 <= self.brightness < 1 and 0 <= self.contrast < 1):
+            raise ValueError("brightness and contrast: from 0 to below 1 is needed")
+
+
+@dataclass(frozen=True)
+class TokenisedCaptions:
+    """Token ids of every caption of every photo, and which photos may be mirrored."""
+
+    rows: tuple[tuple[tuple[int, ...], ...], ...]  # photo → caption → ids, without start or end
+    mirrored: tuple[bool, ...]
+    end: int  # id of the token that starts, ends and pads
+
+    @classmethod
+    def of(cls, captions: CaptionSet, tokenizer: Tokenizer) -> "TokenisedCaptions":
+        """Normalise and tokenise all captions of a split."""
+        return cls(
+            rows=tuple(
+                tuple(tuple(e.ids) for e in tokenizer.encode_batch([normalise(c) for c in group]))
+                for group in captions.captions
+            ),
+            mirrored=tuple(may_be_mirrored(group) for group in captions.captions),
+            end=end_token(tokenizer),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Teacher-forced captions of B photos, n for each, side by side."""
+
+    pixels: Tensor  # (B, 3, size, size) float32, −1 to 1
+    inputs: Tensor  # (B · n, T) int64: start token, words, padding
+    targets: Tensor  # (B · n, T) int64: words, end token, PADDING
+
+
+def caption_rows(captions: Sequence[Sequence[int]], end: int, most: int) -> tuple[Tensor, Tensor]:
+    """Make inputs and targets (captions, T) of token rows; T is the longest with its end, or `most`.
+
+    A caption that is cut off has no end token to learn.
+    """
+    length = min(most, 1 + max(len(caption) for caption in captions))
+    inputs = torch.full((len(captions), length), end)
+    targets = torch.full((len(captions), length), PADDING)
+    for row, caption in enumerate(captions):
+        framed = torch.tensor([end, *caption, end])[: length + 1]
+        inputs[row, : len(framed) - 1] = framed[:-1]
+        targets[row, : len(framed) - 1] = framed[1:]
+    return inputs, targets
+
+
+def choose_captions(rows: Sequence[Sequence[int]], number: int, rng: Rng) -> list[Sequence[int]]:
+    """Choose `number` of a photo's captions: none twice before each was taken once."""
+    rounds = -(-number // len(rows))
+    order = np.concatenate([rng.permutation(len(rows)) for _ in range(rounds)])
+    return [rows[index] for index in order[:number]]
+
+
+def augment(photo: npt.NDArray[np.uint8], mirror: bool, how: Augmentation, rng: Rng) -> Tensor:
+    """Crop, enlarge and recolour one photo (size, size, 3) → (3, size, size) float32, −1 to 1."""
+    size = len(photo)
+    area = rng.uniform(how.least_area, 1)
+    stretch = np.exp(rng.uniform(-1, 1) * np.log(how.aspect) / 2)
+    width, height = (min(size, round(size * np.sqrt(area) * s)) for s in (stretch, 1 / stretch))
+    left, top = rng.integers(size - width + 1), rng.integers(size - height + 1)
+    crop = photo[top : top + height, left : left + width]
+    crop = crop[:, ::-1] if mirror else crop
+    pixels = torch.from_numpy(crop.copy()).permute(2, 0, 1).unsqueeze(0)  # channels last in memory
+    scaled = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)[0].float() / 127.5
+    scaled = scaled * rng.uniform(1 - how.brightness, 1 + how.brightness)
+    mean = scaled.mean()
+    return (mean + (scaled - mean) * rng.uniform(1 - how.contrast, 1 + how.contrast)).clamp(0, 2) - 1
+
+
+def training_batch(
+    photos: Photos,
+    captions: TokenisedCaptions,
+    indices: Sequence[int],
+    *,
+    captions_per_photo: int,
+    most: int,
+    how: Augmentation,
+    rng: Rng,
+) -> Batch:
+    """Photos `indices`, augmented, with captions drawn for each; rows hold up to `most` tokens."""
+    chosen = [choose_captions(captions.rows[index], captions_per_photo, rng) for index in indices]
+    pixels = [
+        augment(photos[index], captions.mirrored[index] and rng.random() < 0.5, how, rng) for index in indices
+    ]
+    inputs, targets = caption_rows([row for group in chosen for row in group], captions.end, most)
+    return Batch(torch.stack(pixels), inputs, targets)
