@@ -1,0 +1,106 @@
+"""The served archive: time to readiness, latency, throughput and memory of a real TorchServe."""
+
+import concurrent.futures
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+
+import psutil
+
+from archive.build import build
+from serving import process
+from serving.access import access_key
+from serving.client import caption_over_grpc, caption_over_http
+from serving.config import ServerConfig
+from serving.startup import start
+
+NAME = "captioner"
+CONFIG = Path(__file__).parent.parent / "config.properties"
+WARM_UP, REQUESTS, CLIENTS = 10, 100, 8
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFigures:
+    """What a client and an operator see."""
+
+    ready: float  # s from the launch until the model is loaded
+    http_p50: float  # ms, one client
+    http_p95: float
+    grpc_p50: float
+    photos_per_second: float  # eight clients at once
+    worker_memory: float  # MB resident after all requests
+    front_end_memory: float
+
+
+def measure(checkpoint: Path, photo: bytes) -> ServerFigures:
+    """Build an archive, serve it on free ports from a temporary folder, and ask it for captions."""
+    with running(checkpoint) as (root, config, ready):
+        key = access_key(root, "inference", config.management)
+
+        def over_http(_: int = 0) -> float:
+            began = time.perf_counter()
+            caption_over_http(photo, NAME, config.inference, key)
+            return 1000 * (time.perf_counter() - began)
+
+        def over_grpc() -> float:
+            began = time.perf_counter()
+            caption_over_grpc(photo, NAME, config.grpc_inference, key)
+            return 1000 * (time.perf_counter() - began)
+
+        for _ in range(WARM_UP):
+            over_http()
+        http = [over_http() for _ in range(REQUESTS)]
+        grpc = [over_grpc() for _ in range(REQUESTS)]
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as clients:
+            began = time.perf_counter()
+            list(clients.map(over_http, range(2 * REQUESTS)))
+            rate = 2 * REQUESTS / (time.perf_counter() - began)
+        server = process.find(root)
+        assert server is not None
+        return ServerFigures(
+            ready=ready,
+            http_p50=median(http),
+            http_p95=quantiles(http, n=20)[-1],
+            grpc_p50=median(grpc),
+            photos_per_second=rate,
+            worker_memory=sum(memory(child) for child in server.children(recursive=True)),
+            front_end_memory=memory(server),
+        )
+
+
+@contextmanager
+def running(checkpoint: Path) -> Iterator[tuple[Path, ServerConfig, float]]:
+    """Serve a checkpoint while the block runs; yields folder, addresses and seconds to readiness."""
+    root = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        build(checkpoint, NAME, "1.0", root)
+        (root / "config.properties").write_text(on_free_ports(CONFIG.read_text(encoding="utf-8")))
+        config = ServerConfig.from_file(root / "config.properties")
+        began = time.perf_counter()
+        start(root, Path("config.properties"), NAME, lambda _: None)
+        yield root, config, time.perf_counter() - began
+    finally:
+        if (server := process.find(root)) is not None:
+            process.end(server, root)
+        with suppress(OSError):
+            shutil.rmtree(root)
+
+
+def on_free_ports(properties: str) -> str:
+    """Replace the usual ports in `config.properties` by ones that nobody uses."""
+    for usual in ("8080", "8081", "8082", "7070", "7071"):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            properties = properties.replace(usual, str(probe.getsockname()[1]))
+    return properties
+
+
+def memory(server: psutil.Process) -> float:
+    """Resident memory of one process in MB."""
+    return float(server.memory_info().rss) / 1e6
