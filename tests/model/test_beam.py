@@ -128,16 +128,17 @@ def test_wide_beams_find_what_exhaustive_search_finds(
             )
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_one_beam_takes_the_likeliest_token_each_time(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("length_penalty", [-1.0, 1.0, 3.0])
+def test_one_beam_takes_the_likeliest_token_each_time(seed: int, length_penalty: float) -> None:
+    """Also where the length penalty would prefer to go on: greedy search ends at its end token."""
     world = World(seed, vocabulary=6)
     prefix: tuple[int, ...] = (START,)
     while len(prefix) < 8 and 1 not in prefix:
         logits = world.logits(0, prefix)
         prefix = (*prefix, logits.index(max(logits)))
-    found = beam_search(
-        Stepper(world, 1), torch.full((1, 1), START), BeamOptions(max_new_tokens=7), end_tokens=[1]
-    )
+    options = BeamOptions(max_new_tokens=7, length_penalty=length_penalty, early_stopping="never")
+    found = beam_search(Stepper(world, 1), torch.full((1, 1), START), options, end_tokens=[1])
     assert found.tokens[0, 0, : found.lengths[0, 0]].tolist() == list(prefix[1:])
 
 

@@ -45,7 +45,8 @@ def drawn_options(seed: int) -> BeamOptions:
     )
 
 
-DRAWN = [drawn_options(seed) for seed in range(240)]
+SHORT = BeamOptions(2, 2, 12, length_penalty=-0.5, early_stopping="never")  # where stopping is subtle
+DRAWN = [drawn_options(seed) for seed in range(200)] + [SHORT] * 40
 
 
 def search(model: CaptionModel, pixels: Tensor, options: BeamOptions) -> BeamResult:
