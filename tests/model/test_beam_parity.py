@@ -111,17 +111,17 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
 
 
 def test_the_draw_covers_every_option() -> None:
-    for name, values in {
+    wanted: dict[str, set[object]] = {
         "num_beams": {1, 2, 3, 4, 5},
         "length_penalty": {-1.0, 0.0, 0.5, 1.0, 2.0},
         "early_stopping": {True, False, "never"},
         "no_repeat_ngram_size": {0, 1, 2, 3},
         "repetition_penalty": {0.8, 1.0, 1.3},
         "min_new_tokens": {0, 1, 4},
-    }.items():
-        assert {
-            getattr(options, name) for options in DRAWN if options.num_beams > 1 or name == "num_beams"
-        } == (values), name
+    }
+    for name, values in wanted.items():
+        drawn = {getattr(options, name) for options in DRAWN if options.num_beams > 1 or name == "num_beams"}
+        assert values <= drawn, name
     assert any(options.num_captions > 1 for options in DRAWN)
 
 
