@@ -70,42 +70,47 @@ class Captioner:
 
     @torch.inference_mode()
     def caption(
-        self, photos: Sequence[Tensor], options: BeamOptions | None = None
+        self, photos: Sequence[Tensor], options: BeamOptions | None = None, prompt: str = ""
     ) -> list[tuple[Caption, ...]]:
         """Describe preprocessed photos; for each one its `num_captions` best captions, best first.
 
-        Raises OptionError when the options ask for more than the checkpoint can do.
+        Captions begin with `prompt`, which is part of their text and not of their score.
+        Raises OptionError when prompt and options ask for more than the checkpoint can do.
         """
         if not photos:
             return []
         options = self.options if options is None else options
-        self.check_options(options)
+        beginning = self.tokenizer.encode(prompt)
+        self.check_options(options, len(beginning))
         decoder, config = self.model.decoder, self.model.config
-        weight = decoder.token_embedding.weight
+        weight = decoder.embedding.tokens.weight
 
         pixels = torch.stack(list(photos)).to(device=weight.device, dtype=weight.dtype)
         image_tokens = self.model.encode(pixels)  # (B, S, C)
         cross = decoder.cross_keys_values(image_tokens)  # once per image, shared by its beams
-        cache = decoder.new_cache(len(photos) * options.num_beams, options.max_new_tokens)
+        rows, positions = len(photos) * options.num_beams, len(beginning) + options.max_new_tokens
+        cache = decoder.new_cache(rows, positions)
 
         def step(tokens: Tensor, rows: Tensor | None) -> Tensor:
             if rows is not None:
                 cache.select(rows)
             return decoder.step(tokens, cross, cache)
 
-        prompt = torch.full((len(photos), 1), config.decoder_start_token_id, device=weight.device)
-        found = beam_search(step, prompt, options, config.eos_token_ids)
-        return self._to_captions(found)
+        start = torch.tensor([config.decoder_start_token_id, *beginning], device=weight.device)
+        found = beam_search(step, start.repeat(len(photos), 1), options, config.eos_token_ids)
+        return self._to_captions(found, beginning)
 
-    def check_options(self, options: BeamOptions) -> None:
-        """Raise OptionError for options that this checkpoint cannot serve."""
-        longest = self.model.config.decoder.n_positions
+    def check_options(self, options: BeamOptions, prompt_tokens: int = 0) -> None:
+        """Raise OptionError for options that this checkpoint cannot serve after such a prompt."""
+        # The start token takes a position, the last new token takes none.
+        longest = self.model.config.decoder.n_positions - prompt_tokens
         if options.max_new_tokens > longest:
             raise OptionError(
-                "max_new_tokens", f"{options.max_new_tokens} is more than the model's {longest} positions"
+                "max_new_tokens",
+                f"{options.max_new_tokens} is more than the {longest} positions that the model has left",
             )
 
-    def _to_captions(self, found: BeamResult) -> list[tuple[Caption, ...]]:
+    def _to_captions(self, found: BeamResult, prompt: list[int]) -> list[tuple[Caption, ...]]:
         captions = []
         for tokens, logprobs, lengths, scores in zip(
             found.tokens.tolist(),
@@ -116,8 +121,9 @@ class Captioner:
         ):
             of_photo = []
             for ids, parts, length, score in zip(tokens, logprobs, lengths, scores, strict=True):
-                pieces = self.tokenizer.pieces(ids[:length])
-                words = tuple(Token(text, logprob) for text, logprob in zip(pieces, parts, strict=False))
+                pieces = self.tokenizer.pieces(prompt + ids[:length])
+                new = zip(pieces[len(prompt) :], parts[:length], strict=True)
+                words = tuple(Token(text, logprob) for text, logprob in new)
                 of_photo.append(Caption("".join(pieces).strip(), score, words))
             captions.append(tuple(of_photo))
         return captions

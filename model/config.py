@@ -1,13 +1,13 @@
 """Model dimensions, read from a checkpoint's `config.json` and checked on the way in.
 
-Field names are Hugging Face's (`ViTConfig`, `GPT2Config`), so that a config file and
+Field names are Hugging Face's (`ViTConfig`, `GPT2Config`, `BlipTextConfig`), so that a config file and
 these classes can be read side by side. Fields that do not change the result of a
 forward pass are ignored; fields that would change it and are not supported raise.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class VisionConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class TextConfig:
+class GPT2Config:
     """GPT-2 dimensions (Radford et al., 2019, section 2.3), with cross-attention."""
 
     vocab_size: int = 50257
@@ -87,11 +87,45 @@ class TextConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class BertConfig:
+    """BERT dimensions (Devlin et al., 2019, section 3), with cross-attention, as in BLIP.
+
+    The defaults are `BlipTextConfig`'s, which are not all those of the published checkpoints.
+    """
+
+    vocab_size: int = 30524
+    max_position_embeddings: int = 512
+    hidden_size: int = 768
+    encoder_hidden_size: int = 768
+    """Channels of the image tokens."""
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 8
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+
+    def __post_init__(self) -> None:
+        where = "decoder"
+        _positive(self, where, "vocab_size max_position_embeddings hidden_size encoder_hidden_size")
+        _positive(self, where, "num_hidden_layers num_attention_heads intermediate_size")
+        _fraction(self, where, "layer_norm_eps hidden_dropout_prob attention_probs_dropout_prob")
+        _divides(where, "num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)
+        _known(where, "hidden_act", self.hidden_act, ACTIVATIONS)
+
+    @property
+    def n_positions(self) -> int:
+        """Tokens that a caption may have, the prompt included: GPT-2's name for it."""
+        return self.max_position_embeddings
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """A whole captioner: encoder, decoder and the token ids that steer generation."""
 
     encoder: VisionConfig
-    decoder: TextConfig
+    decoder: GPT2Config | BertConfig
     decoder_start_token_id: int
     eos_token_ids: tuple[int, ...]
     pad_token_id: int
@@ -105,68 +139,6 @@ class ModelConfig:
             if type(token) is not int or not 0 <= token < self.decoder.vocab_size:
                 size = self.decoder.vocab_size
                 raise ConfigError(f"{name} is {token!r}: one of the vocabulary's {size} ids is needed")
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> "ModelConfig":
-        """Read the content of a VisionEncoderDecoder `config.json`.
-
-        Raises ConfigError naming the field for another architecture or an unsupported value.
-        """
-        _require(raw, "", "model_type", "vision-encoder-decoder")
-        encoder, decoder = raw.get("encoder"), raw.get("decoder")
-        if not isinstance(encoder, Mapping) or not isinstance(decoder, Mapping):
-            raise ConfigError("config.json needs both an `encoder` and a `decoder` object")
-        _require(encoder, "encoder.", "model_type", "vit")
-        _require(decoder, "decoder.", "model_type", "gpt2")
-        _require(decoder, "decoder.", "add_cross_attention", True)
-
-        # GPT-2's own ids stand in where the outer config has none, as in transformers.
-        ids = {
-            name: raw[name] if raw.get(name) is not None else decoder.get(name)
-            for name in ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
-        }
-        start = (
-            ids["bos_token_id"] if ids["decoder_start_token_id"] is None else ids["decoder_start_token_id"]
-        )
-        if start is None:
-            raise ConfigError("decoder_start_token_id is missing, and so is bos_token_id")
-        eos = ids["eos_token_id"]
-        eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
-        pad = eos_ids[0] if ids["pad_token_id"] is None and eos_ids else ids["pad_token_id"]
-        return cls(
-            encoder=VisionConfig(**_fields(VisionConfig, encoder)),
-            decoder=TextConfig(**_fields(TextConfig, decoder)),
-            decoder_start_token_id=start,
-            eos_token_ids=eos_ids,
-            pad_token_id=start if pad is None else pad,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the content of a `config.json` that transformers reads, too."""
-        ids = {
-            "decoder_start_token_id": self.decoder_start_token_id,
-            "bos_token_id": self.decoder_start_token_id,
-            "eos_token_id": self.eos_token_ids[0]
-            if len(self.eos_token_ids) == 1
-            else list(self.eos_token_ids),
-            "pad_token_id": self.pad_token_id,
-        }
-        return {
-            "architectures": ["VisionEncoderDecoderModel"],
-            "model_type": "vision-encoder-decoder",
-            "is_encoder_decoder": True,
-            "tie_word_embeddings": False,  # of encoder and decoder as a whole; see the decoder's own
-            **ids,
-            "encoder": {"model_type": "vit", **asdict(self.encoder)},
-            "decoder": {
-                "model_type": "gpt2",
-                "is_decoder": True,
-                "add_cross_attention": True,
-                "tie_word_embeddings": True,
-                **ids,
-                **asdict(self.decoder),
-            },
-        }
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -182,11 +154,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _fields(cls: type, raw: Mapping[str, Any]) -> dict[str, Any]:
+def known_fields(cls: type, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick what a dataclass has a field for; the rest of a Hugging Face config is not about shapes."""
     return {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}  # type: ignore[attr-defined]
 
 
-def _require(raw: Mapping[str, Any], prefix: str, key: str, expected: object) -> None:
+def require(raw: Mapping[str, Any], prefix: str, key: str, expected: object) -> None:
+    """Raise ConfigError unless `raw[key]` is what this code was written for."""
     if raw.get(key) != expected:
         raise ConfigError(f"{prefix}{key} is {raw.get(key)!r}: only {expected!r} is supported")
 

@@ -2,24 +2,30 @@
 
 from torch import Tensor, nn
 
-from model.config import ModelConfig
-from model.decoder import Decoder
+from model.bert import bert_decoder
+from model.config import GPT2Config, ModelConfig
 from model.encoder import Encoder
+from model.gpt2 import gpt2_decoder
 
 
 class CaptionModel(nn.Module):
     """Encoder and decoder with their weights; knows nothing of files, text or search."""
 
     def __init__(self, config: ModelConfig, *, tied: bool = True) -> None:
+        """Build for `config`; `tied` says whether the token embedding is the output layer, too."""
         super().__init__()
         self.config = config
         self.encoder = Encoder(config.encoder)
-        same_width = config.encoder.hidden_size == config.decoder.n_embd
-        self.projection = None if same_width else nn.Linear(config.encoder.hidden_size, config.decoder.n_embd)
-        self.decoder = Decoder(config.decoder, tied=tied)
+        self.projection: nn.Linear | None = None
+        if isinstance(config.decoder, GPT2Config):
+            self.decoder = gpt2_decoder(config.decoder, tied=tied)
+            if config.encoder.hidden_size != config.decoder.n_embd:
+                self.projection = nn.Linear(config.encoder.hidden_size, config.decoder.n_embd)
+        else:  # its cross-attention reads image tokens of any width
+            self.decoder = bert_decoder(config.decoder, tied=tied)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Normalised photos (B, 3, height, width) → image tokens (B, S, C) at the decoder's width."""
+        """Normalised photos (B, 3, height, width) → image tokens (B, S, C) for the decoder."""
         tokens: Tensor = self.encoder(pixels)
         return tokens if self.projection is None else self.projection(tokens)
 

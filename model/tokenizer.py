@@ -1,9 +1,12 @@
-"""Token ids ↔ text, from a checkpoint's `tokenizer.json`."""
+"""Token ids ↔ text, from the tokenizer files of a checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+from os.path import commonprefix
 from pathlib import Path
 
 import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from model.errors import ConfigError
 
@@ -16,14 +19,20 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path) -> "Tokenizer":
-        """Read `tokenizer.json`; raises ConfigError when it is missing or broken."""
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise ConfigError(f"{path} does not exist")
-        try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)))
-        except Exception as error:  # tokenizers raises bare Exception
-            raise ConfigError(f"{path} cannot be read: {error}") from None
+        """Read the tokenizer of a checkpoint folder, in any of the published forms.
+
+        `tokenizer.json`; or GPT-2's `vocab.json` and `merges.txt` (byte-level BPE); or BERT's
+        `vocab.txt` (WordPiece, lower case). Raises ConfigError when none is there or it is broken.
+        """
+        for names, read in READERS.items():
+            paths = [folder / name for name in names]
+            if all(path.is_file() for path in paths):
+                try:
+                    return cls(read(*map(str, paths)))
+                except Exception as error:  # tokenizers raises bare Exception
+                    raise ConfigError(f"{' and '.join(map(str, paths))} cannot be read: {error}") from None
+        forms = "; ".join(" and ".join(names) for names in READERS)
+        raise ConfigError(f"{folder} holds no tokenizer; known forms are {forms}")
 
     @property
     def vocab_size(self) -> int:
@@ -44,10 +53,41 @@ class Tokenizer:
         A special token adds nothing. Where a character is spread over several byte-level
         tokens, the token that completes it adds it whole.
         """
-        pieces, before = [], ""
-        for end in range(1, len(ids) + 1):
-            text = self.decode(ids[:end])
-            unfinished = text.endswith("�") and end < len(ids)
-            pieces.append("" if unfinished else text[len(before) :])
-            before = before if unfinished else text
-        return pieces
+        text = self.decode(ids)
+        prefixes = [self.decode(ids[:end]) for end in range(1, len(ids))]
+        # A prefix may differ from the whole near its end: a character that is not complete, a
+        # space before an apostrophe. What it shares with the whole is what is settled by then.
+        ends = [0, *(_shared(prefix, text) for prefix in prefixes), len(text)]
+        settled = list(accumulate(ends, max))
+        return [text[start:end] for start, end in pairwise(settled)] if ids else []
+
+
+def _shared(one: str, other: str) -> int:
+    return len(commonprefix([one, other]))  # noqa: RUF071  # character by character is meant
+
+
+def byte_level_bpe(vocabulary: str, merges: str) -> tokenizers.Tokenizer:
+    """GPT-2's tokenizer (Radford et al., 2019, section 2.2) from its two files."""
+    backend = tokenizers.Tokenizer(models.BPE.from_file(vocabulary, merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(["<|endoftext|>"])
+    return backend
+
+
+def word_piece(vocabulary: str) -> tokenizers.Tokenizer:
+    """BERT's uncased tokenizer (Devlin et al., 2019, section 3) from its list of pieces."""
+    backend = tokenizers.Tokenizer(models.WordPiece.from_file(vocabulary, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(prefix="##")
+    backend.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    return backend
+
+
+READERS: dict[tuple[str, ...], Callable[..., tokenizers.Tokenizer]] = {
+    ("tokenizer.json",): tokenizers.Tokenizer.from_file,
+    ("vocab.json", "merges.txt"): byte_level_bpe,
+    ("vocab.txt",): word_piece,
+}
+"""Files of each published form → how to read them, the first that is complete counts."""

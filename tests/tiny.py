@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from model.checkpoint import Checkpoint, save_checkpoint
-from model.config import ModelConfig, TextConfig, VisionConfig
+from model.config import GPT2Config, ModelConfig, VisionConfig
 from model.image import ImageConfig
 from model.network import CaptionModel
 from model.options import BeamOptions
@@ -28,7 +28,7 @@ def write_tiny_checkpoint(folder: Path, seed: int = 0) -> Path:
     backend = tokenizers.Tokenizer.from_str(tokenizer.to_str())
     config = ModelConfig(
         encoder=VisionConfig(32, 2, 4, 64, image_size=32, patch_size=8),
-        decoder=TextConfig(
+        decoder=GPT2Config(
             vocab_size=backend.get_vocab_size(), n_positions=16, n_embd=32, n_layer=2, n_head=4
         ),
         decoder_start_token_id=0,

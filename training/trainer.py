@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.checkpoint import Checkpoint, save_checkpoint
-from model.config import ModelConfig, TextConfig, VisionConfig
+from model.config import GPT2Config, ModelConfig, VisionConfig
 from model.image import ImageConfig
 from model.network import CaptionModel
 from model.options import BeamOptions
@@ -38,7 +38,7 @@ class TrainRecipe:
     """Numbers of a caption training run."""
 
     encoder: VisionConfig
-    decoder: TextConfig  # its vocab_size is how many tokens to learn, at most
+    decoder: GPT2Config  # its vocab_size is how many tokens to learn, at most
     augmentation: Augmentation
     search: BeamOptions  # defaults that are saved with the weights
     captions_per_photo: int

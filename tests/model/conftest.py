@@ -20,5 +20,5 @@ def captioner(tiny_folder: Path) -> Captioner:
     decoder = captioner.model.decoder
     (end,) = captioner.model.config.eos_token_ids
     with torch.no_grad():
-        decoder.norm.bias.add_(2.0 * decoder.token_embedding.weight[end])
+        decoder.head.norm.bias.add_(2.0 * decoder.embedding.tokens.weight[end])
     return captioner

@@ -8,6 +8,10 @@ import torch
 import transformers
 from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
+from model.checkpoint import family_of, load_weights
+from model.config import read_json
+from model.network import CaptionModel
+
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
@@ -79,3 +83,11 @@ def save(model: TheirModel, folder: Path) -> Path:
     """Write the model as transformers does; returns the folder."""
     model.save_pretrained(folder)
     return folder
+
+
+def engine_model(folder: Path, dtype: torch.dtype = torch.float32) -> CaptionModel:
+    """Load config and weights of a checkpoint folder, which needs no tokenizer here."""
+    raw = read_json(folder / "config.json")
+    family = family_of(raw)
+    config = family.read_config(raw, read_json(folder / "generation_config.json"))
+    return load_weights(family, config, folder, dtype=dtype, device="cpu").eval()

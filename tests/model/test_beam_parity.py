@@ -9,11 +9,9 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from model.beam import BeamResult, beam_search
-from model.checkpoint import load_weights
-from model.config import ModelConfig, read_json
 from model.network import CaptionModel
 from model.options import BeamOptions
-from tests.model.hugging_face import PAD, START, TheirModel, random_model, random_pixels, save
+from tests.model.hugging_face import PAD, START, TheirModel, engine_model, random_model, random_pixels, save
 
 BATCH = 3
 END_TOKENS = {
@@ -104,9 +102,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     for seed, ends in END_TOKENS.items():
         theirs = random_model(seed, end_tokens=ends)
         folder = save(theirs, tmp_path_factory.mktemp(f"model{seed}"))
-        config = ModelConfig.from_dict(read_json(folder / "config.json"))
-        ours = load_weights(config, folder / "model.safetensors", dtype=torch.float32, device="cpu")
-        loaded.append((theirs, ours.eval()))
+        loaded.append((theirs, engine_model(folder)))
     return loaded
 
 

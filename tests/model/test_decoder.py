@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from model.cache import SelfAttentionCache
-from model.config import TextConfig
+from model.config import GPT2Config
 from model.decoder import Decoder
+from model.gpt2 import gpt2_decoder
 
 IMAGES, SOURCE, VOCABULARY, LONGEST = 3, 5, 30, 9
 assert_close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
@@ -17,7 +18,7 @@ assert_close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
 @pytest.fixture(params=[False, True], ids=["plain scale", "scale by layer"])
 def decoder(request: pytest.FixtureRequest) -> Decoder:
     torch.manual_seed(0)
-    config = TextConfig(
+    config = GPT2Config(
         vocab_size=VOCABULARY,
         n_positions=LONGEST,
         n_embd=32,
@@ -25,14 +26,14 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
         n_head=4,
         scale_attn_by_inverse_layer_idx=request.param,
     )
-    decoder = Decoder(config).eval()
+    decoder = gpt2_decoder(config, tied=True).eval()
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return decoder
 
 
 def image_tokens(decoder: Decoder) -> Tensor:
-    return torch.randn(IMAGES, SOURCE, decoder.config.n_embd)
+    return torch.randn(IMAGES, SOURCE, decoder.embedding.tokens.embedding_dim)
 
 
 def words(rows: int, length: int) -> Tensor:

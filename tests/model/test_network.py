@@ -8,21 +8,16 @@ import torch
 from safetensors.torch import load_file
 from transformers import VisionEncoderDecoderModel
 
-from model.checkpoint import Checkpoint, load_weights, save_checkpoint
-from model.config import ModelConfig, TextConfig, VisionConfig, read_json
+from model.checkpoint import Checkpoint, save_checkpoint
+from model.config import GPT2Config, ModelConfig, VisionConfig
 from model.image import ImageConfig
 from model.network import CaptionModel
 from model.options import BeamOptions
-from tests.model.hugging_face import TheirModel, random_model, random_pixels, save
+from tests.model.hugging_face import TheirModel, engine_model, random_model, random_pixels, save
 from tests.model.tokens import byte_level_tokenizer
 
 SHAPES = range(8)  # seeds of the drawn dimensions
 assert_close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
-
-
-def engine_model(folder: Path, dtype: torch.dtype = torch.float32) -> CaptionModel:
-    config = ModelConfig.from_dict(read_json(folder / "config.json"))
-    return load_weights(config, folder / "model.safetensors", dtype=dtype, device="cpu").eval()
 
 
 def random_tokens(theirs: TheirModel, rows: int, length: int) -> torch.Tensor:
@@ -67,7 +62,7 @@ def test_several_captions_share_an_image(tmp_path: Path) -> None:
 def test_an_untied_output_layer_stays_untied(tmp_path: Path) -> None:
     theirs = random_model(3, tied=False)
     ours = engine_model(save(theirs, tmp_path))
-    assert ours.decoder.output is not None
+    assert "decoder.head.output.weight" in ours.state_dict()
     pixels, tokens = random_pixels(theirs, 2), random_tokens(theirs, 2, 5)
     expected = theirs(pixel_values=pixels, decoder_input_ids=tokens).logits
     assert_close(ours(pixels, tokens), expected)
@@ -88,7 +83,7 @@ def random_engine_model(*, tied: bool, seed: int = 0) -> CaptionModel:
     torch.manual_seed(seed)
     config = ModelConfig(
         encoder=VisionConfig(24, 2, 2, 40, image_size=16, patch_size=8),
-        decoder=TextConfig(vocab_size=300, n_positions=12, n_embd=32, n_layer=2, n_head=4),
+        decoder=GPT2Config(vocab_size=300, n_positions=12, n_embd=32, n_layer=2, n_head=4),
         decoder_start_token_id=0,
         eos_token_ids=(0,),
         pad_token_id=0,

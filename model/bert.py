@@ -1,0 +1,71 @@
+"""BERT as a decoder with cross-attention, as in BLIP: norms come after sub-layers.
+
+Blocks follow Devlin et al. (2019, section 3) and Vaswani et al. (2017, section 3.1); the use as a
+decoder is the one of Li et al., "BLIP" (2022, section 3.1, image-grounded text decoder).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.attention import CausalSelfAttention, CrossAttention
+from model.cache import SelfAttentionCache
+from model.config import BertConfig
+from model.decoder import Decoder, DecoderBlock, TokenEmbedding
+from model.layers import ACTIVATIONS, MLP
+
+
+class BertBlock(DecoderBlock):
+    """Self-attention, cross-attention and feed-forward: norm(x + sublayer(x)) each."""
+
+    def __init__(self, config: BertConfig, layer: int) -> None:
+        super().__init__()
+        width, heads, eps = config.hidden_size, config.num_attention_heads, config.layer_norm_eps
+        scale, dropout = (width // heads) ** -0.5, config.attention_probs_dropout_prob
+        self.self_attention = CausalSelfAttention(layer, width, heads, scale, dropout)
+        self.norm_self = nn.LayerNorm(width, eps=eps)
+        self.cross_attention = CrossAttention(width, config.encoder_hidden_size, heads, scale, dropout)
+        self.norm_cross = nn.LayerNorm(width, eps=eps)
+        self.mlp = MLP(width, config.intermediate_size, config.hidden_act)
+        self.norm_mlp = nn.LayerNorm(width, eps=eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, cache: SelfAttentionCache | None) -> Tensor:
+        """(R, T, C) → (R, T, C); `keys` and `values` are the image's, (B, H, S, D)."""
+        x = self.norm_self(x + self.dropout(self.self_attention(x, cache)))
+        x = self.norm_cross(x + self.dropout(self.cross_attention(x, keys, values)))
+        out: Tensor = self.norm_mlp(x + self.dropout(self.mlp(x)))
+        return out
+
+
+class BertHead(nn.Module):
+    """One more transformed layer, then the output layer with a bias (Devlin et al., masked LM)."""
+
+    def __init__(self, config: BertConfig, *, tied: bool) -> None:
+        super().__init__()
+        self.transform = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.output = None if tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+        """(…, C) with the embedding (V, C) → logits (…, V)."""
+        weight = embedding if self.output is None else self.output.weight
+        return F.linear(self.norm(self.activation(self.transform(hidden))), weight, self.bias)
+
+
+def bert_decoder(config: BertConfig, *, tied: bool) -> Decoder:
+    """Compose the decoder; `tied` says whether the token embedding is the output layer, too."""
+    width = config.hidden_size
+    return Decoder(
+        TokenEmbedding(
+            config.vocab_size,
+            config.max_position_embeddings,
+            width,
+            config.hidden_dropout_prob,
+            norm=nn.LayerNorm(width, eps=config.layer_norm_eps),
+        ),
+        [BertBlock(config, layer) for layer in range(config.num_hidden_layers)],
+        BertHead(config, tied=tied),
+    )
