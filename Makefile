@@ -32,8 +32,9 @@ caption: $(STUBS)  ## print the server's reply for a photo: make caption IMAGE=p
 stop: $(STUBS)  ## let requests finish and end the server
 	@$(BIN)/python -m serving stop
 
-archive: $(ENV)  ## build NAME.mar from a checkpoint folder [CHECKPOINT= NAME= VERSION=]
-	@$(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)" --version "$(VERSION)"
+archive: $(ENV)  ## build NAME.mar [CHECKPOINT=folder or OWNER/NAME of the hub, REVISION= NAME= VERSION=]
+	@$(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)" --version "$(VERSION)" \
+	  $(if $(REVISION),--revision "$(REVISION)")
 
 train: $(ENV_DEV)  ## train on a COCO-format folder: make train DATA=folder [OUT=runs/train]
 	@test -n "$(DATA)" || { echo 'error: train on what? make train DATA=folder' >&2; exit 1; }

@@ -7,25 +7,29 @@ every date is fixed. Nothing appears under the final name until it has captioned
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from archive.errors import ArchiveError
+from archive.origin import Origin
 from archive.stage import HANDLER, ROOT, stage
 
 CONFIG = Path(__file__).with_name("model-config.yaml")
 MANIFEST = "MAR-INF/MANIFEST.json"
+CHUNK = 1 << 20  # bytes copied at a time
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip file can hold
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 EXCEPTION = re.compile(r"[\w.]+(Error|Exception): ")  # the telling line of a traceback
 VERIFY = Path(__file__).with_name("verify.py")
 
 
-def build(checkpoint: Path, name: str, version: str, destination: Path, *, config: Path = CONFIG) -> Path:
-    """Build `destination/name.mar` from a checkpoint folder and return its path.
+def build(origin: Origin, name: str, version: str, destination: Path, *, config: Path = CONFIG) -> Path:
+    """Build `destination/name.mar` from a checkpoint and return its path.
 
     `config` is the model-config.yaml that goes in. Raises ArchiveError, and then leaves
     `destination` as it was.
@@ -40,10 +44,10 @@ def build(checkpoint: Path, name: str, version: str, destination: Path, *, confi
     with tempfile.TemporaryDirectory(prefix=".archive-", dir=destination) as scratch:
         staged = Path(scratch, "staged")
         staged.mkdir()
-        stage(checkpoint, staged)
+        stage(origin.folder, staged)
         raw = run_archiver(staged, config, name, version, Path(scratch))
         ready = Path(scratch, "ready.mar")
-        normalise(raw, ready)
+        normalise(raw, ready, {"source": origin.source, "license": origin.licence})
         verify(ready, Path(scratch, "extracted"))
         return ready.replace(destination / f"{name}.mar")
 
@@ -62,18 +66,23 @@ def run_archiver(staged: Path, config: Path, name: str, version: str, scratch: P
     return packed / f"{name}.mar"
 
 
-def normalise(source: Path, target: Path) -> None:
-    """Rewrite a zip file so that its bytes depend on names and contents alone."""
+def normalise(source: Path, target: Path, notes: Mapping[str, str]) -> None:
+    """Rewrite a zip file so that its bytes depend on names and contents alone.
+
+    `notes` are added to the manifest.
+    """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for name in sorted(old.namelist()):
-            content = old.read(name)
-            if name == MANIFEST:
-                manifest = json.loads(content) | {"createdOn": "01/01/1980 00:00:00"}
-                content = json.dumps(manifest, indent=2).encode()
             entry = zipfile.ZipInfo(name, date_time=EPOCH)
             entry.create_system = 3  # Unix, so that the next line is a file mode
             entry.external_attr = 0o644 << 16
-            new.writestr(entry, content)
+            if name == MANIFEST:
+                manifest = json.loads(old.read(name)) | {"createdOn": "01/01/1980 00:00:00"} | notes
+                new.writestr(entry, json.dumps(manifest, indent=2))
+                continue
+            # Weights may be larger than memory, and than what a zip entry holds by default.
+            with old.open(name) as content, new.open(entry, "w", force_zip64=True) as copy:
+                shutil.copyfileobj(content, copy, CHUNK)
 
 
 def verify(archive: Path, folder: Path) -> None:

@@ -5,7 +5,9 @@ and keeps what it fetched in its cache, which serves again where there is no net
 `HF_HUB_OFFLINE=1` forbids it.
 """
 
+import fnmatch
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from archive.errors import ArchiveError
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 DESCRIPTIONS = ["*.json", "*.txt", "README.md", "LICENSE*"]
-WEIGHTS = (["*.safetensors"], ["pytorch_model*.bin"])  # the first that a repository has
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # best first
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,12 @@ def download(repository: str, revision: str | None) -> Download:
     """
     what = f"{repository} at {revision}" if revision else repository
     try:
-        folder = Path(
-            snapshot_download(repository, revision=revision, allow_patterns=patterns(repository, revision))
-        )
+        for form in forms(repository, revision):
+            folder = Path(
+                snapshot_download(repository, revision=revision, allow_patterns=[*DESCRIPTIONS, form])
+            )
+            if list(folder.glob(form)):
+                break
     except GatedRepoError:
         raise ArchiveError(f"{what} needs a token: set HF_TOKEN, or log in with `hf auth login`") from None
     except RevisionNotFoundError:
@@ -59,13 +64,16 @@ def download(repository: str, revision: str | None) -> Download:
     return Download(folder, commit=folder.name)
 
 
-def patterns(repository: str, revision: str | None) -> list[str]:
-    """Which files to fetch: the small ones, and the weights in the better of their forms."""
+def forms(repository: str, revision: str | None) -> Sequence[str]:
+    """Which form of the weights to fetch: the better of those that the hub lists.
+
+    Without the hub, both are left to try: the cache has no more than what was fetched.
+    """
     try:
         files = HfApi().model_info(repository, revision=revision).siblings or []
     except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError):
         raise
-    except (HTTPError, OSError):  # no hub: take what the cache has
-        return DESCRIPTIONS + [pattern for form in WEIGHTS for pattern in form]
-    safe = any(file.rfilename.endswith(".safetensors") for file in files)
-    return DESCRIPTIONS + WEIGHTS[0 if safe else 1]
+    except (HTTPError, OSError):
+        return WEIGHTS
+    names = [file.rfilename for file in files]
+    return [form for form in WEIGHTS if fnmatch.filter(names, form)][:1] or WEIGHTS[:1]

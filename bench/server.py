@@ -14,6 +14,7 @@ from statistics import median, quantiles
 import psutil
 
 from archive.build import build
+from archive.origin import Origin
 from serving import process
 from serving.access import access_key
 from serving.client import caption_over_grpc, caption_over_http
@@ -79,7 +80,7 @@ def running(checkpoint: Path) -> Iterator[tuple[Path, ServerConfig, float]]:
     """Serve a checkpoint while the block runs; yields folder, addresses and seconds to readiness."""
     root = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
-        build(checkpoint, NAME, "1.0", root)
+        build(Origin.of_folder(checkpoint), NAME, "1.0", root)
         (root / "config.properties").write_text(on_free_ports(CONFIG.read_text(encoding="utf-8")))
         config = ServerConfig.from_file(root / "config.properties")
         began = time.perf_counter()

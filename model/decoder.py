@@ -71,7 +71,12 @@ class Decoder(nn.Module):
         return self.logits(self.hidden(tokens, cross, None))
 
     def step(self, tokens: Tensor, cross: CrossAttentionKV, cache: SelfAttentionCache) -> Tensor:
-        """Append token ids (R, T) to the cache → logits (R, V) of the token after the last."""
+        """Append token ids (R, T) to the cache → logits (R, V) of the token after the last.
+
+        Several tokens at once are for an empty cache (a prompt); ValueError otherwise.
+        """
+        if cache.length and tokens.shape[1] > 1:
+            raise ValueError("several tokens at once need an empty cache: their mask starts at position 0")
         return self.logits(self.hidden(tokens, cross, cache)[:, -1])
 
     def hidden(self, tokens: Tensor, cross: CrossAttentionKV, cache: SelfAttentionCache | None) -> Tensor:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from archive.build import build
+from archive.origin import Origin
 from tests.tiny import write_tiny_checkpoint
 
 
@@ -13,4 +14,4 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def archive(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(checkpoint, "tiny", "1.0", tmp_path_factory.mktemp("archive"))
+    return build(Origin.of_folder(checkpoint), "tiny", "1.0", tmp_path_factory.mktemp("archive"))

@@ -4,9 +4,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load, load_file
 
 from archive.build import CONFIG, build, verify
 from archive.errors import ArchiveError
+from archive.origin import Origin
 from archive.stage import ROOT
 
 
@@ -26,23 +29,49 @@ def test_the_archive_holds_what_a_worker_needs_and_no_more(archive: Path) -> Non
     assert "handler/captioner_handler.py" not in names  # once, at the top
 
 
-@pytest.mark.parametrize("missing", ["model.safetensors", "tokenizer.json"])
-def test_an_incomplete_checkpoint_is_refused(checkpoint: Path, tmp_path: Path, missing: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("config.json", r"lacks config\.json$"),
+        ("preprocessor_config.json", r"lacks preprocessor_config\.json$"),
+        ("model.safetensors", "holds no weights: one of model.safetensors, pytorch_model.bin"),
+        ("tokenizer.json", "holds no tokenizer; known forms are tokenizer.json"),
+    ],
+)
+def test_an_incomplete_checkpoint_is_refused(
+    checkpoint: Path, tmp_path: Path, missing: str, said: str
+) -> None:
     copy, destination = tmp_path / "copy", tmp_path / "destination"
     shutil.copytree(checkpoint, copy)
     destination.mkdir()
     (copy / missing).unlink()
-    with pytest.raises(ArchiveError, match=f"lacks {missing}$"):
-        build(copy, "tiny", "1.0", destination)
+    with pytest.raises(ArchiveError, match=said):
+        build(Origin.of_folder(copy), "tiny", "1.0", destination)
     assert not list(destination.iterdir())
 
 
-def test_pickled_weights_are_no_substitute(checkpoint: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
+def test_pickled_weights_are_packed_as_safetensors(checkpoint: Path, archive: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "pickled"
     shutil.copytree(checkpoint, copy)
-    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
-    with pytest.raises(ArchiveError, match=r"lacks model\.safetensors; pickled weights are not packed"):
-        build(copy, "tiny", "1.0", tmp_path)
+    weights = load_file(copy / "model.safetensors")
+    weights["decoder.lm_head.weight"] = weights["decoder.transformer.wte.weight"]  # in the same memory
+    torch.save(weights, copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with zipfile.ZipFile(build(Origin.of_folder(copy), "pickled", "1.0", tmp_path)) as packed:
+        names = packed.namelist()
+        stored = load(packed.read("checkpoint/model.safetensors"))
+    assert not [name for name in names if name.endswith(".bin")]
+    assert stored.keys() == weights.keys()
+    assert all(torch.equal(stored[name], weight) for name, weight in weights.items())
+
+
+def test_the_manifest_says_where_the_weights_are_from(checkpoint: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "my-captioner"
+    shutil.copytree(checkpoint, copy)
+    (copy / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# A card\n")
+    with zipfile.ZipFile(build(Origin.of_folder(copy), "tiny", "1.0", tmp_path)) as packed:
+        manifest = json.loads(packed.read("MAR-INF/MANIFEST.json"))
+    assert (manifest["source"], manifest["license"]) == ("local folder", "cc-by-4.0")
 
 
 def test_what_does_not_work_does_not_replace_what_does(checkpoint: Path, tmp_path: Path) -> None:
@@ -52,7 +81,7 @@ def test_what_does_not_work_does_not_replace_what_does(checkpoint: Path, tmp_pat
     destination.mkdir()
     (destination / "tiny.mar").write_bytes(b"the one before")
     with pytest.raises(ArchiveError, match=r"the archive does not work: .*not a safetensors file"):
-        build(copy, "tiny", "1.0", destination)
+        build(Origin.of_folder(copy), "tiny", "1.0", destination)
     assert [file.name for file in destination.iterdir()] == ["tiny.mar"]
     assert (destination / "tiny.mar").read_bytes() == b"the one before"
 
@@ -61,7 +90,7 @@ def test_a_bad_configuration_is_refused(checkpoint: Path, tmp_path: Path) -> Non
     config = tmp_path / "model-config.yaml"
     config.write_text(CONFIG.read_text().replace("maxWorkers: 1", "maxWorkers: none"))
     with pytest.raises(ArchiveError, match="maxWorkers is 'none'"):
-        build(checkpoint, "tiny", "1.0", tmp_path, config=config)
+        build(Origin.of_folder(checkpoint), "tiny", "1.0", tmp_path, config=config)
 
 
 def test_verification_sees_a_package_that_is_missing(
@@ -81,4 +110,4 @@ def test_verification_sees_a_package_that_is_missing(
 @pytest.mark.parametrize(("name", "version"), [("a/b", "1.0"), ("", "1.0"), ("tiny", ""), ("tiny", "1 0")])
 def test_bad_labels_are_refused(checkpoint: Path, tmp_path: Path, name: str, version: str) -> None:
     with pytest.raises(ArchiveError, match="is no model name or version"):
-        build(checkpoint, name, version, tmp_path)
+        build(Origin.of_folder(checkpoint), name, version, tmp_path)

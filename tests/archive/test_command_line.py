@@ -30,5 +30,5 @@ def test_the_same_input_gives_the_same_bytes(checkpoint: Path, archive: Path, tm
 def test_an_unreadable_checkpoint_is_one_line(tmp_path: Path) -> None:
     done = run("--checkpoint", "nowhere", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "error: nowhere is not a folder with a checkpoint\n"
+    assert done.stderr == "error: nowhere is neither a folder nor an OWNER/NAME of the Hugging Face Hub\n"
     assert done.stdout == ""

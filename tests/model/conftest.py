@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 
 from model.captioner import Captioner
+from model.gpt2 import GPT2Head
 from tests.tiny import write_tiny_checkpoint
 
 
@@ -20,5 +22,5 @@ def captioner(tiny_folder: Path) -> Captioner:
     decoder = captioner.model.decoder
     (end,) = captioner.model.config.eos_token_ids
     with torch.no_grad():
-        decoder.head.norm.bias.add_(2.0 * decoder.embedding.tokens.weight[end])
+        cast(GPT2Head, decoder.head).norm.bias.add_(2.0 * decoder.embedding.tokens.weight[end])
     return captioner

@@ -117,3 +117,12 @@ def test_the_cache_takes_the_dtype_of_the_weights() -> None:
     keys, values = cache.append(0, entry, 2 * entry)
     assert keys.dtype == values.dtype == torch.bfloat16
     assert (keys.tolist(), values.tolist()) == (entry.tolist(), (2 * entry).tolist())
+
+
+@torch.inference_mode()
+def test_several_tokens_need_an_empty_cache(decoder: Decoder) -> None:
+    cross = decoder.cross_keys_values(image_tokens(decoder))
+    cache = decoder.new_cache(IMAGES, LONGEST)
+    decoder.step(words(IMAGES, 3), cross, cache)
+    with pytest.raises(ValueError, match="empty cache"):
+        decoder.step(words(IMAGES, 2), cross, cache)

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from archive.build import CONFIG, build
+from archive.origin import Origin
 from model.captioner import Captioner
 from serving import process
 from serving.access import access_key
@@ -59,7 +60,7 @@ def archive(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config["maxBatchDelay"] = 100
     config["captioner"] = {"dtype": "float32"}  # and the checkpoint's own search options
     (folder / "model-config.yaml").write_text(yaml.safe_dump(config))
-    return build(checkpoint, "tiny", "1.0", folder, config=folder / "model-config.yaml")
+    return build(Origin.of_folder(checkpoint), "tiny", "1.0", folder, config=folder / "model-config.yaml")
 
 
 @dataclass(frozen=True)

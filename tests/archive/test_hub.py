@@ -1,0 +1,138 @@
+"""Repositories of a hub: a server on this machine that speaks its protocol stands in for it."""
+
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archive.stage import ROOT
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PROGRAM = """
+import sys
+from archive.errors import ArchiveError
+from archive.origin import Origin
+try:
+    origin = Origin.of(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+except ArchiveError as error:
+    sys.exit(f"error: {error}")
+print(origin.source, origin.licence, *sorted(path.name for path in origin.folder.iterdir()))
+"""
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """Serves the folder `files` as `owner/tiny` and knows nothing else; `owner/gated` needs a token."""
+
+    files: dict[str, bytes]
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def answer(self) -> None:
+        path = self.path.partition("?")[0]
+        if path.startswith("/api/models/owner/gated"):
+            return self.reply(403, b"", {"X-Error-Code": "GatedRepo"})
+        if not path.startswith(("/api/models/owner/tiny", "/owner/tiny/resolve/")):
+            return self.reply(404, b"", {"X-Error-Code": "RepoNotFound"})
+        if "/revision/nowhere" in path:
+            return self.reply(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        if "/tree/" in path:
+            entries = [
+                {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+                for name, data in self.files.items()
+            ]
+            return self.reply(200, json.dumps(entries).encode())
+        if path.startswith("/api/"):
+            siblings = [{"rfilename": name} for name in self.files]
+            info = {"id": "owner/tiny", "sha": COMMIT, "private": False, "tags": [], "siblings": siblings}
+            return self.reply(200, json.dumps(info).encode())
+        data = self.files[path.rpartition("/")[2]]
+        etag = f'"{hashlib.sha1(data).hexdigest()}"'
+        return self.reply(200, data, {"ETag": etag, "X-Repo-Commit": COMMIT})
+
+    def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def hub(checkpoint: Path) -> Iterator[str]:
+    """The address of a hub with one repository, which holds its weights in two forms."""
+    files = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    files |= {
+        "README.md": b"---\nlicense: mit\n---\n",
+        "pytorch_model.bin": b"not wanted",
+        "tf_model.h5": b"no",
+    }
+    Hub.files = files
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def find(home: Path, endpoint: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run in a new process, since huggingface_hub reads its environment when it is imported."""
+    environment = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, **more}
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_repository_is_fetched_and_serves_again_without_the_hub(hub: str, tmp_path: Path) -> None:
+    fetched = find(tmp_path, hub, "owner/tiny")
+    assert fetched.returncode == 0, fetched.stderr
+    source, licence, *names = fetched.stdout.split()
+    assert (source, licence) == (f"owner/tiny@{COMMIT}", "mit")
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= set(names)
+    assert not {"pytorch_model.bin", "tf_model.h5"} & set(names)  # one form of the weights is enough
+    for environment in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
+        again = find(tmp_path, hub, "owner/tiny", **environment)
+        assert again.stdout == fetched.stdout, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["owner/none"], "owner/none is neither a folder here nor a repository that this token may read"),
+        (["owner/gated"], "owner/gated needs a token: set HF_TOKEN"),
+        (["owner/tiny", "nowhere"], "owner/tiny has no revision 'nowhere'"),
+        (["no-such-folder"], "no-such-folder is neither a folder nor an OWNER/NAME"),
+        (["model", "main"], "model is a folder: a revision (main) is for the hub's repositories"),
+    ],
+)
+def test_what_cannot_be_had_is_said_in_one_line(
+    arguments: list[str], said: str, hub: str, tmp_path: Path
+) -> None:
+    done = find(tmp_path, hub, *arguments)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: {said}")
+
+
+def test_no_hub_and_no_cache(tmp_path: Path) -> None:
+    done = find(tmp_path, "http://127.0.0.1:9", "owner/tiny")
+    assert done.returncode == 1
+    expected = "error: owner/tiny is not in the cache, and the hub cannot be reached"
+    assert done.stderr.splitlines()[-1] == expected
