@@ -1,12 +1,13 @@
 """The served archive: time to readiness, latency, throughput and memory of a real TorchServe."""
 
 import concurrent.futures
+import re
 import shutil
 import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -23,6 +24,7 @@ from serving.startup import start
 
 NAME = "captioner"
 CONFIG = Path(__file__).parent.parent / "config.properties"
+PORTS = ("8080", "8081", "8082", "7070", "7071")
 WARM_UP, REQUESTS, CLIENTS = 10, 100, 8
 
 
@@ -94,12 +96,14 @@ def running(checkpoint: Path) -> Iterator[tuple[Path, ServerConfig, float]]:
 
 
 def on_free_ports(properties: str) -> str:
-    """Replace the usual ports in `config.properties` by ones that nobody uses."""
-    for usual in ("8080", "8081", "8082", "7070", "7071"):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            properties = properties.replace(usual, str(probe.getsockname()[1]))
-    return properties
+    """Replace the usual ports in `config.properties` by ones that nobody listens on."""
+    with ExitStack() as stack:
+        # All are held until each has its own: a port that was let go may be given again.
+        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        free = {usual: str(opened.getsockname()[1]) for usual, opened in zip(PORTS, sockets, strict=True)}
+    return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda usual: free[usual[0]], properties)
 
 
 def memory(server: psutil.Process) -> float:

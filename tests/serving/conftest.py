@@ -1,7 +1,5 @@
 """One real TorchServe, on its own ports and in its own folder, for all tests that ask it things."""
 
-import contextlib
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import yaml
 
 from archive.build import CONFIG, build
 from archive.origin import Origin
+from bench.server import on_free_ports
 from model.captioner import Captioner
 from serving import process
 from serving.access import access_key
@@ -22,23 +21,10 @@ from tests.tiny import write_tiny_checkpoint
 ROOT = Path(__file__).parents[2]
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for opened in sockets:
-            opened.bind(("127.0.0.1", 0))
-        return [int(opened.getsockname()[1]) for opened in sockets]
-
-
 def write_config(folder: Path) -> None:
     """The config.properties that ships, with other ports."""
     text = (ROOT / "config.properties").read_text()
-    shipped = ("8080", "8081", "8082", "7070", "7071")
-    for old, new in zip(shipped, free_ports(len(shipped)), strict=True):
-        assert text.count(old) == 1
-        text = text.replace(old, str(new))
-    (folder / "config.properties").write_text(text)
+    (folder / "config.properties").write_text(on_free_ports(text))
 
 
 @pytest.fixture(scope="session")
