@@ -6,7 +6,7 @@ VERSION = 1.0
 SAMPLE = examples/dog.jpg
 OUT = runs/train
 SPLIT = dev
-PYTHON = python3.11
+PYTHON := $(shell command -v python3.11 || command -v python3)
 
 BIN := .venv/bin
 ENV := .venv/.installed
@@ -36,16 +36,18 @@ archive: $(ENV)  ## build NAME.mar [CHECKPOINT=folder or OWNER/NAME of the hub, 
 	@$(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)" --version "$(VERSION)" \
 	  $(if $(REVISION),--revision "$(REVISION)")
 
-train: $(ENV_DEV)  ## train on a COCO-format folder: make train DATA=folder [OUT=runs/train]
+train: $(ENV_DEV)  ## train on a COCO-format folder: make train DATA=folder [OUT= RECIPE= ENCODER=]
 	@test -n "$(DATA)" || { echo 'error: train on what? make train DATA=folder' >&2; exit 1; }
-	@$(BIN)/python -m training.train --data "$(DATA)" --out "$(OUT)"
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m training.train --data "$(DATA)" --out "$(OUT)" \
+	  $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(ENCODER),--encoder "$(ENCODER)")
 
-evaluate: $(ENV_DEV)  ## score a checkpoint: make evaluate DATA=folder [CHECKPOINT= SPLIT=dev]
+evaluate: $(ENV_DEV)  ## score a checkpoint: make evaluate DATA=folder [CHECKPOINT= SPLIT=dev SCORES=file.json]
 	@test -n "$(DATA)" || { echo 'error: evaluate on what? make evaluate DATA=folder' >&2; exit 1; }
-	@$(BIN)/python -m training.evaluate --checkpoint "$(CHECKPOINT)" --data "$(DATA)" --split "$(SPLIT)"
+	@$(BIN)/python -m training.evaluate --checkpoint "$(CHECKPOINT)" --data "$(DATA)" --split "$(SPLIT)" \
+	  $(if $(SCORES),--out "$(SCORES)")
 
-bench: $(ENV_DEV) $(STUBS)  ## measure engine and server; best on a quiet machine
-	@$(BIN)/python -m bench --checkpoint "$(CHECKPOINT)"
+bench: $(ENV_DEV) $(STUBS)  ## measure engine and server, best on a quiet machine [CHECKPOINT= PHOTOS=folder]
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m bench --checkpoint "$(CHECKPOINT)" $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: $(ENV_DEV) $(STUBS)  ## run the tests
 	$(BIN)/python -m pytest

@@ -45,7 +45,8 @@ def licence_of(folder: Path) -> str:
     """Read the licence from the front matter of a model card (README.md between two `---` lines)."""
     try:
         _, matter, _ = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
-        stated = yaml.safe_load(matter)["license"]
+        card = yaml.safe_load(matter)
+        stated = card["license_name"] if card["license"] == "other" else card["license"]
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
         return "not stated"
     return str(stated)

@@ -109,7 +109,8 @@ def load_weights(
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float16) -> None:
     """Write a ViT + GPT-2 checkpoint that transformers reads, too; weights are stored in `dtype`.
 
-    The folder is written aside and renamed, so that it is never seen half-written.
+    The folder is written aside and renamed, so that it is never seen half-written; what else an
+    older folder of that name held is gone.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -131,7 +132,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype 
         ids = {name: config[name] for name in vit_gpt2.TOKEN_IDS}
         _write_json(aside / "generation_config.json", checkpoint.options.to_generation_config() | ids)
         checkpoint.tokenizer.backend.save(str(aside / "tokenizer.json"))
-        aside.chmod(0o755)  # mkdtemp's 0700 would hide it from the server's user
+        # Made for their owner alone, they would be hidden from the server's user.
+        aside.chmod(0o755)
+        (aside / "model.safetensors").chmod(0o644)
         _replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

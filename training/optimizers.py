@@ -1,8 +1,8 @@
 """Which optimizer trains which weights: Muon the matrices of the blocks, AdamW everything else.
 
 Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon) orthogonalises the momentum of
-a matrix before it is applied. On this network it reaches in 120 steps a loss that AdamW alone
-does not reach in 500.
+a matrix before it is applied. After 120 steps of distillation, the soft-label loss on held-out
+photos was 6.17 with it and 6.27 with AdamW alone, from 6.91 at the start.
 """
 
 from collections.abc import Iterable
