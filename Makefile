@@ -3,6 +3,7 @@
 CHECKPOINT = checkpoints/flickr8k-small
 NAME = captioner
 VERSION = 1.0
+MODELS = $(NAME).mar
 SAMPLE = examples/dog.jpg
 OUT = runs/train
 SPLIT = dev
@@ -19,8 +20,8 @@ STUBS := serving/inference_pb2.py
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-serve: archive $(STUBS)  ## start the server in the background and caption a sample photo
-	@$(BIN)/python -m serving --name "$(NAME)" start --sample "$(SAMPLE)"
+serve: $(if $(filter $(NAME).mar,$(MODELS)),archive) $(STUBS)  ## start the server and caption a photo [MODELS="a.mar b.mar"]
+	@$(BIN)/python -m serving start --models $(MODELS) --sample "$(SAMPLE)"
 
 token: $(STUBS)  ## print the key that clients send
 	@$(BIN)/python -m serving token

@@ -86,7 +86,7 @@ def running(checkpoint: Path) -> Iterator[tuple[Path, ServerConfig, float]]:
         (root / "config.properties").write_text(on_free_ports(CONFIG.read_text(encoding="utf-8")))
         config = ServerConfig.from_file(root / "config.properties")
         began = time.perf_counter()
-        start(root, Path("config.properties"), NAME, lambda _: None)
+        start(root, Path("config.properties"), [NAME], lambda _: None)
         yield root, config, time.perf_counter() - began
     finally:
         if (server := process.find(root)) is not None:

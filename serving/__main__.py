@@ -24,7 +24,8 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=Path("config.properties"))
     parser.add_argument("--name", default="captioner", help="the model, and its archive NAME.mar")
     commands = parser.add_subparsers(dest="command", required=True)
-    starting = commands.add_parser("start", help="start the server, and caption a photo with it")
+    starting = commands.add_parser("start", help="start the server, and caption a photo with each model")
+    starting.add_argument("--models", nargs="+", metavar="NAME.mar", help="default: the one of --name")
     starting.add_argument("--sample", type=Path, required=True, help="the photo")
     captioning = commands.add_parser("caption", help="print the reply for a photo")
     captioning.add_argument("photo", type=Path)
@@ -36,7 +37,9 @@ def main() -> int:
         config = ServerConfig.from_file(arguments.config)
         match arguments.command:
             case "start":
-                serve(arguments.config, config, arguments.name, arguments.sample)
+                models = arguments.models or [f"{arguments.name}.mar"]
+                names = [Path(model).name.removesuffix(".mar") for model in models]
+                serve(arguments.config, config, names, arguments.sample)
             case "caption":
                 reply = caption(arguments.photo, config, arguments.name, grpc=arguments.grpc)
                 print(json.dumps(reply, indent=2, ensure_ascii=False))
@@ -52,23 +55,25 @@ def main() -> int:
     return 0
 
 
-def serve(config_path: Path, config: ServerConfig, name: str, sample: Path) -> None:
+def serve(config_path: Path, config: ServerConfig, names: list[str], sample: Path) -> None:
     """Start the server and show that it works: the sample's caption, and how to get the next."""
     photo = read(sample)
     began = time.monotonic()
-    start(Path.cwd(), config_path, name, progress)
+    start(Path.cwd(), config_path, names, progress)
     try:
         key = access_key(Path.cwd(), "inference", config.management)
-        reply = caption_over_http(photo, name, config.inference, key)
+        replies = {name: caption_over_http(photo, name, config.inference, key) for name in names}
     except BaseException:  # what cannot caption is not left running
         if server := process.find(Path.cwd()):
             process.end(server, Path.cwd())
         raise
     print(f"{CLEAR_LINE if sys.stdout.isatty() else ''}ready after {time.monotonic() - began:.1f} s")
-    print(f"{sample}: {reply['caption']} (score {reply['score']:.2f})")
+    for name, reply in replies.items():
+        by = f"{name}: " if len(names) > 1 else ""
+        print(f"{by}{sample}: {reply['caption']} (score {reply['score']:.2f})")
     print()
     print('curl -H "Authorization: Bearer $(make -s token)" \\')
-    print(f"     -T photo.jpg {config.inference.url}/predictions/{name}")
+    print(f"     -T photo.jpg {config.inference.url}/predictions/{names[0]}")
     print("make caption IMAGE=photo.jpg")
     print("make stop")
 

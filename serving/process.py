@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from os import environ
 from pathlib import Path
 
@@ -32,8 +33,8 @@ def find(root: Path) -> psutil.Process | None:
     return None
 
 
-def launch(root: Path, config: Path, name: str) -> None:
-    """Start TorchServe in the background, in `root`, with the model `name` from `name.mar`.
+def launch(root: Path, config: Path, names: Sequence[str]) -> None:
+    """Start TorchServe in the background, in `root`, with each model NAME from NAME.mar.
 
     What an earlier server left under `FOLDER` is removed first.
     """
@@ -43,7 +44,8 @@ def launch(root: Path, config: Path, name: str) -> None:
     temporary.mkdir(parents=True)
     logs.mkdir()
     command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
-    command += ["--ts-config", str(config), "--model-store", str(root), "--models", f"{name}={name}.mar"]
+    command += ["--ts-config", str(config), "--model-store", str(root), "--models"]
+    command += [f"{name}={name}.mar" for name in names]
     command += ["--log-config", str(LOG_CONFIG)]
     variables = {
         "TEMP": str(temporary),  # where archives are extracted

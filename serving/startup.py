@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -23,21 +23,21 @@ REASON = re.compile(r"(?:[\w.$]+(?:Error|Exception)|Invalid configuration): .*")
 """The telling line of a Python or Java traceback, and TorchServe's own words."""
 
 
-def start(root: Path, config_path: Path, name: str, progress: Callable[[float], None]) -> None:
-    """Start a server in `root` and return once its model is loaded.
+def start(root: Path, config_path: Path, names: Sequence[str], progress: Callable[[float], None]) -> None:
+    """Start a server in `root` with the models `names` and return once all are loaded.
 
     `progress` is told the seconds since the launch while waiting. Raises ServingError,
     and then leaves nothing running.
     """
     config = ServerConfig.from_file(root / config_path)
-    check(root, config, name)
-    process.launch(root, config_path, name)
+    check(root, config, names)
+    process.launch(root, config_path, names)
     launched = time.monotonic()
     server = process.find(root)
     if server is None:
         raise ServingError(failure(root, "TorchServe ended at once"))
     try:
-        while not loaded(root, config, name):
+        while not all(loaded(root, config, name) for name in names):
             waited = time.monotonic() - launched
             progress(waited)
             if not server.is_running() or server.status() == psutil.STATUS_ZOMBIE:
@@ -52,10 +52,11 @@ def start(root: Path, config_path: Path, name: str, progress: Callable[[float], 
         raise
 
 
-def check(root: Path, config: ServerConfig, name: str) -> None:
+def check(root: Path, config: ServerConfig, names: Sequence[str]) -> None:
     """Raise ServingError for what would keep a server from starting."""
-    if not (root / f"{name}.mar").is_file():
-        raise ServingError(f"{name}.mar does not exist: `make archive NAME={name}` builds it")
+    for name in names:
+        if not (root / f"{name}.mar").is_file():
+            raise ServingError(f"{name}.mar does not exist: `make archive NAME={name}` builds it")
     socket_path = root / process.TEMPORARY / ".ts.sock.9000"
     if len(os.fsencode(socket_path)) > SOCKET_PATH_LIMIT:
         raise ServingError(f"{root} is too long a path for TorchServe's sockets: move the folder")

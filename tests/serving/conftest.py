@@ -84,7 +84,7 @@ def new_folder(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 @pytest.fixture(scope="session")
 def server(new_folder: Callable[[], Path]) -> Iterator[Server]:
     folder = new_folder()
-    start(folder, Path("config.properties"), "tiny", lambda _: None)
+    start(folder, Path("config.properties"), ["tiny"], lambda _: None)
     running = process.find(folder)
     assert running is not None
     yield Server(folder, ServerConfig.from_file(folder / "config.properties"))

@@ -72,15 +72,26 @@ def test_it_listens_on_this_machine_only(server: Server) -> None:
     assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
-def test_models_cannot_be_added(server: Server) -> None:
-    key = access_key(server.root, "management", server.config.management)
+@pytest.mark.parametrize(
+    ("kind", "url", "status"),
+    [
+        ("inference", "tiny.mar", 400),  # the wrong key
+        ("management", "tiny.mar", 409),  # the right key and place: only the name is taken
+        ("management", "http://127.0.0.1:9/tiny.mar", 404),
+        ("management", "file:///tmp/tiny.mar", 404),
+    ],
+)
+def test_models_come_from_the_store_and_by_the_management_key(
+    server: Server, kind: Literal["inference", "management"], url: str, status: int
+) -> None:
+    key = access_key(server.root, kind, server.config.management)
     reply = requests.post(
         f"{server.config.management.url}/models",
-        params={"url": "tiny.mar"},
+        params={"url": url},
         headers={"Authorization": f"Bearer {key}"},
         timeout=10,
     )
-    assert reply.status_code == 405
+    assert reply.status_code == status, reply.text
 
 
 def test_describe_reaches_the_handler(server: Server) -> None:

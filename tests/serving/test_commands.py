@@ -172,5 +172,5 @@ def test_an_interrupt_while_starting_ends_the_server(new_folder: Callable[[], Pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        start(folder, Path("config.properties"), "tiny", interrupt)
+        start(folder, Path("config.properties"), ["tiny"], interrupt)
     assert process.find(folder) is None

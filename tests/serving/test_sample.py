@@ -22,7 +22,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("shipped")
     write_config(folder)
     build(Origin.of_folder(ROOT / "checkpoints" / "flickr8k-small"), "captioner", "1.0", folder)
-    start(folder, Path("config.properties"), "captioner", lambda _: None)
+    start(folder, Path("config.properties"), ["captioner"], lambda _: None)
     yield folder
     running = process.find(folder)
     assert running is not None
