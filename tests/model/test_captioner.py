@@ -86,6 +86,24 @@ def test_the_checkpoints_own_options_are_the_default(
     assert texts(captioner.caption(photos[:3])) == texts(captioner.caption(photos[:3], OPTIONS))
 
 
+def test_captions_begin_with_the_prompt(captioner: Captioner, photos: list[torch.Tensor]) -> None:
+    options = BeamOptions(num_beams=3, num_captions=3, max_new_tokens=6)
+    for captions in captioner.caption(photos[:4], options, prompt="a dog"):
+        for caption in captions:
+            assert caption.text.startswith("a dog")
+            new = "".join(token.text for token in caption.tokens)
+            assert ("a dog" + new).strip() == caption.text
+            total = sum(token.logprob for token in caption.tokens)
+            assert caption.score == pytest.approx(total / len(caption.tokens), abs=1e-5)
+
+
+def test_a_prompt_takes_positions_from_the_caption(captioner: Captioner, photos: list[torch.Tensor]) -> None:
+    options = BeamOptions(max_new_tokens=16)
+    captioner.caption(photos[:1], options)
+    with pytest.raises(OptionError, match="16 is more than the 14 positions that the model has left"):
+        captioner.caption(photos[:1], options, prompt="a dog")
+
+
 def test_no_photos_no_captions(captioner: Captioner) -> None:
     assert captioner.caption([]) == []
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers import ViTImageProcessorPil
+from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from model.config import read_json
 from model.errors import ConfigError
@@ -26,12 +27,20 @@ def picture(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("size", [(500, 375), (64, 64), (37, 131), (20, 20), (1, 1), (300, 2)])
 @pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
-@pytest.mark.parametrize("colours", [{}, CLIP], ids=["halves", "clip"])
+@pytest.mark.parametrize(
+    ("processor", "colours"),
+    [(ViTImageProcessorPil, {}), (ViTImageProcessorPil, CLIP), (BlipImageProcessorPil, {})],
+    ids=["halves", "clip", "blip"],
+)
 def test_a_photo_becomes_the_tensor_of_transformers(
-    size: tuple[int, int], resample: Image.Resampling, colours: dict[str, Any], tmp_path: Path
+    size: tuple[int, int],
+    resample: Image.Resampling,
+    processor: type[ViTImageProcessorPil] | type[BlipImageProcessorPil],
+    colours: dict[str, Any],
+    tmp_path: Path,
 ) -> None:
     target = {"height": 64, "width": 48}
-    theirs = ViTImageProcessorPil(size=target, resample=resample, **colours)
+    theirs = processor(size=target, resample=resample, **colours)
     theirs.save_pretrained(tmp_path)
     config = ImageConfig.from_dict(read_json(tmp_path / "preprocessor_config.json"))
     ours = to_tensor(picture(*size), config)

@@ -16,7 +16,7 @@ from model.options import BeamOptions
 from tests.model.hugging_face import TheirModel, engine_model, random_model, random_pixels, save
 from tests.model.tokens import byte_level_tokenizer
 
-SHAPES = range(8)  # seeds of the drawn dimensions
+SHAPES = range(20)  # seeds of the drawn dimensions
 assert_close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
 
 
