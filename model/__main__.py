@@ -19,15 +19,18 @@ def main(arguments: list[str] | None = None) -> int:
     caption.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="default: %(default)s")
     caption.add_argument("--beams", type=int, help="beams of the search (default: the checkpoint's)")
     caption.add_argument("--captions", type=int, default=1, help="captions of each photo (default: 1)")
-    options = parser.parse_args(arguments)
+    caption.add_argument("--prompt", default="", help="what captions begin with, as in 'a picture of'")
+    given = parser.parse_args(arguments)
     try:
-        return caption_photos(options.photos, options.checkpoint, options.beams, options.captions)
+        return caption_photos(given.photos, given.checkpoint, given.beams, given.captions, given.prompt)
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def caption_photos(photos: list[Path], checkpoint: Path, beams: int | None, captions: int) -> int:
+def caption_photos(
+    photos: list[Path], checkpoint: Path, beams: int | None, captions: int, prompt: str
+) -> int:
     """Print `photo  score  caption` lines; a photo that fails is reported and the others go on."""
     captioner = Captioner.from_folder(checkpoint)
     beams = captioner.options.num_beams if beams is None else beams
@@ -35,7 +38,7 @@ def caption_photos(photos: list[Path], checkpoint: Path, beams: int | None, capt
     failed = 0
     for photo in photos:
         try:
-            (found,) = captioner.caption([captioner.preprocess(photo.read_bytes())], options)
+            (found,) = captioner.caption([captioner.preprocess(photo.read_bytes())], options, prompt)
         except (OSError, CaptionerError) as error:
             print(f"error: {photo}: {error}", file=sys.stderr)
             failed = 1

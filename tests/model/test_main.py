@@ -64,6 +64,13 @@ def test_beams_and_captions_can_be_asked_for(
     assert scores == sorted(scores, reverse=True)
 
 
+def test_captions_begin_with_a_prompt(
+    photos: list[str], tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["caption", *photos, "--checkpoint", str(tiny_folder), "--prompt", "a dog"]) == 0
+    assert capsys.readouterr().out.count("\ta dog") == len(photos)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
