@@ -20,7 +20,7 @@ class SelfAttentionCache:
     """Keys and values of the tokens so far, in buffers that are allocated once.
 
     Every layer writes its new entries at `length`; `advance` then moves the position for
-    all of them. `rows` says how many of the allocated sequences are in use.
+    all of them. Of the allocated sequences, as many are in use as were last stored.
     """
 
     def __init__(
@@ -30,14 +30,12 @@ class SelfAttentionCache:
         self._buffer = torch.empty(
             2, layers, rows, heads, positions, width, dtype=like.dtype, device=like.device
         )
-        self.rows = 0
         self.length = 0
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store (R, H, T, D) of one layer at the current position; return all so far."""
-        self.rows = len(keys)
         end = self.length + keys.shape[2]
-        stored = self._buffer[:, layer, : self.rows, :, :end]  # (2, R, H, end, D)
+        stored = self._buffer[:, layer, : len(keys), :, :end]  # (2, R, H, end, D)
         stored[0, :, :, self.length :] = keys
         stored[1, :, :, self.length :] = values
         return stored[0], stored[1]
@@ -53,4 +51,3 @@ class SelfAttentionCache:
         becomes the rows of its beams.
         """
         self._buffer[:, :, : len(rows), :, : self.length] = self._buffer[:, :, rows, :, : self.length]
-        self.rows = len(rows)
