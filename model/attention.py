@@ -1,10 +1,9 @@
 """The two attentions of a decoder block. Letters in shapes as in `layers`."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.cache import SelfAttentionCache
-from model.layers import merge_heads, split_heads
+from model.layers import attend, merge_heads, split_heads
 
 
 class CausalSelfAttention(nn.Module):
@@ -25,13 +24,13 @@ class CausalSelfAttention(nn.Module):
         query, key, value = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
         if cache is not None:
             key, value = cache.append(self.layer, key, value)
-        mixed = F.scaled_dot_product_attention(
+        mixed = attend(
             query,
             key,
             value,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=query.shape[2] > 1,  # a lone new token may see everything before it
             scale=self.scale,
+            dropout=self.dropout if self.training else 0.0,
+            causal=query.shape[2] > 1,  # a lone new token may see everything before it
         )
         out: Tensor = self.out(merge_heads(mixed))
         return out
@@ -63,12 +62,24 @@ class CrossAttention(nn.Module):
         """
         rows, tokens, width = x.shape
         query = self.query(x).view(len(keys), -1, width)  # (B, R/B · T, C)
-        mixed = F.scaled_dot_product_attention(
+        mixed = attend(
             split_heads(query, self.heads),
             keys,
             values,
-            dropout_p=self.dropout if self.training else 0.0,
             scale=self.scale,
+            dropout=self.dropout if self.training else 0.0,
         )
         out: Tensor = self.out(merge_heads(mixed).view(rows, tokens, width))
         return out
+
+    def weights(self, x: Tensor, keys: Tensor) -> Tensor:
+        """(R, T, C) with keys (B, H, S, D) → (R, H, T, S): how much of each image token a token reads.
+
+        For looking at only: `forward` goes through a fused kernel, which never makes them.
+        """
+        rows, tokens, _ = x.shape
+        query = self.query(x).view(len(keys), -1, x.shape[2])
+        scores = split_heads(query, self.heads) @ keys.transpose(2, 3) * self.scale  # (B, H, R/B · T, S)
+        of_images = scores.float().softmax(dim=-1)
+        of_rows = of_images.view(len(keys), self.heads, rows // len(keys), tokens, -1)
+        return of_rows.transpose(1, 2).flatten(0, 1)
