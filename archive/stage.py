@@ -39,10 +39,11 @@ def stage(checkpoint: Path, folder: Path) -> None:
     if missing:
         raise ArchiveError(f"{checkpoint} lacks {', '.join(missing)}")
     for package in ("handler", "model"):
-        (folder / package).mkdir()
-        for source in sorted((ROOT / package).glob("*.py")):
+        for source in sorted((ROOT / package).rglob("*.py")):
             if source != HANDLER:
-                shutil.copyfile(source, folder / package / source.name)
+                copy = folder / source.relative_to(ROOT)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(source, copy)
     target = folder / "checkpoint"
     target.mkdir()
     for name in (*DESCRIPTIONS, *OPTIONAL):

@@ -5,22 +5,17 @@ It holds one class, as TorchServe demands.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from ts.context import Context
 
+from handler.answers import Answer, answer_jobs
+from handler.errors import ReplyTooLarge
+from handler.jobs import Job, Opened, prepare
 from handler.request import parse_request
-from handler.response import (
-    CLIENT_ERRORS,
-    Reply,
-    caption_reply,
-    client_error_reply,
-    description_reply,
-    internal_error_reply,
-)
+from handler.response import CLIENT_ERRORS, Reply, description_reply, error_reply, request_reply
 from handler.settings import Settings
 from model.captioner import Captioner
 
@@ -28,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class CaptionerHandler:
-    """Photos of one dynamic batch → one reply each; a bad photo fails alone."""
+    """Requests of one dynamic batch → one reply each; a bad photo fails alone."""
 
     def initialize(self, context: Context) -> None:
         """Load the model from the extracted archive.
@@ -37,62 +32,79 @@ class CaptionerHandler:
         """
         settings = Settings.from_yaml(context.model_yaml_config)
         torch.set_num_threads(settings.threads(cores=torch.get_num_threads()))
+        self.settings = settings
         self.captioner = Captioner.from_folder(
-            Path(context.system_properties["model_dir"]) / "checkpoint",
-            dtype=settings.dtype,
-            max_pixels=settings.max_pixels,
+            Path(context.system_properties["model_dir"]) / "checkpoint", dtype=settings.dtype
         )
         self.options = self.captioner.options.replace(**settings.options)
+        settings.check_limits(self.options)
         self.captioner.check_options(self.options)
         manifest = context.manifest["model"]
         self.model = {"name": manifest["modelName"], "version": manifest["modelVersion"]}
 
     def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
         """Answer each request of a batch: its status goes to `context`, its JSON body is returned."""
-        described = [context.get_request_header(index, "describe") == "True" for index in range(len(data))]
-        replies = self.answer(data, described)
+        replies = self.answer(data, [context.get_all_request_header(index) for index in range(len(data))])
         for index, reply in enumerate(replies):
             context.set_response_status(reply.status.value, reply.status.phrase, index)
             context.set_response_content_type(index, "application/json")
         return [reply.body for reply in replies]
 
-    def answer(self, requests: Sequence[Mapping[str, object]], described: Sequence[bool]) -> list[Reply]:
-        """Caption all readable photos of a batch together; the other requests get their own replies."""
-        read = [
-            self.describe() if wanted else self.read(request)
-            for request, wanted in zip(requests, described, strict=True)
-        ]
-        captioned = iter(self.caption([photo for photo in read if isinstance(photo, Tensor)]))
-        return [next(captioned) if isinstance(photo, Tensor) else photo for photo in read]
+    def answer(
+        self, items: Sequence[Mapping[str, object]], headers: Sequence[Mapping[str, object]]
+    ) -> list[Reply]:
+        """Put the photos of all requests through the engine together, and reply to each request."""
+        opened = [self.open(item, header) for item, header in zip(items, headers, strict=True)]
+        jobs = [job for one in opened if isinstance(one, Opened) for job in one.jobs if isinstance(job, Job)]
+        try:
+            answers = answer_jobs(self.captioner, jobs, self.settings.explain_seconds)
+        except Exception as error:
+            # Let out of the handler, an exception fails every request of the batch with a bare 503.
+            answers = [error] * len(jobs)
+        order = iter(answers)
+        return [self.close(one, order) if isinstance(one, Opened) else one for one in opened]
+
+    def open(self, item: Mapping[str, object], headers: Mapping[str, object]) -> Opened | Reply:
+        """Read one request as far as the network, or reply to it: with an error, or a description."""
+        if headers.get("describe") == "True":
+            return self.describe()
+        try:
+            request = parse_request(item, headers, self.settings.max_photos)
+            return prepare(request, self.captioner, self.options, self.settings)
+        except Exception as error:
+            return self.fail(error)
+
+    def close(self, opened: Opened, answers: Iterator[Answer | Exception]) -> Reply:
+        """Reply to one request; its jobs take the next of `answers`."""
+        own = [next(answers) if isinstance(job, Job) else job for job in opened.jobs]
+        for one in own:
+            if isinstance(one, Exception):
+                log(one)
+        try:
+            reply = request_reply(opened.request, own, self.model)
+        except Exception as error:
+            return self.fail(error)
+        most = self.settings.max_reply_bytes
+        if len(reply.body) > most:  # TorchServe would end the worker
+            return self.fail(ReplyTooLarge(f"the reply has more than {most} bytes: ask for fewer photos"))
+        return reply
+
+    def fail(self, error: Exception) -> Reply:
+        """Reply to a request that fails as a whole."""
+        log(error)
+        return error_reply(error)
 
     def describe(self) -> Reply:
-        """Say how captions are made: the search options, and what the worker runs on."""
+        """Say how captions are made: options, their limits, and what the worker runs on."""
         weights = next(self.captioner.model.parameters())
         runtime = {
             "dtype": str(weights.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
-            "max_pixels": self.captioner.max_pixels,
         }
-        return description_reply(self.model, self.options, runtime)
+        return description_reply(self.model, self.options, self.settings.described_limits(), runtime)
 
-    def read(self, request: Mapping[str, object]) -> Tensor | Reply:
-        """One request → its photo (3, H, W), or the reply that says what is wrong with it."""
-        try:
-            return self.captioner.preprocess(parse_request(request).image)
-        except tuple(CLIENT_ERRORS) as error:
-            return client_error_reply(error)
-        except Exception:
-            logger.exception("a photo could not be read")
-            return internal_error_reply()
 
-    def caption(self, photos: Sequence[Tensor]) -> list[Reply]:
-        """Photos (3, H, W) → one reply each, from one encoder pass and one beam search."""
-        if not photos:
-            return []
-        try:
-            results = self.captioner.caption(photos, self.options)
-            return [caption_reply(captions, self.model) for captions in results]
-        except Exception:
-            # Let out of the handler, an exception fails every request of the batch with a bare 503.
-            logger.exception("a batch of %d photos failed", len(photos))
-            return [internal_error_reply()] * len(photos)
+def log(error: Exception) -> None:
+    """Keep what is no fault of the client; the rest is for the client alone."""
+    if type(error) not in CLIENT_ERRORS:
+        logger.error("a request failed", exc_info=error)

@@ -6,17 +6,26 @@ from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any
 
-from handler.request import RequestError
+from handler import kserve
+from handler.entries import Entry, Form, Request
+from handler.errors import Busy, ReplyTooLarge, RequestError
 from model.captioner import Caption
-from model.errors import ImageTooLarge, NotAnImage
-from model.options import BeamOptions
+from model.errors import ImageTooLarge, NotAnImage, OptionError
+from model.options import GenerationOptions
+from model.words import words_of
 
 CLIENT_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     RequestError: (HTTPStatus.BAD_REQUEST, "bad_request"),
     ImageTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "image_too_large"),
     NotAnImage: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_an_image"),
+    OptionError: (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_value"),
+    Busy: (HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
+    ReplyTooLarge: (HTTPStatus.UNPROCESSABLE_ENTITY, "reply_too_large"),
 }
-"""Exceptions that are the client's doing → HTTP status and the error's `type`."""
+"""Exceptions that a client can do something about → HTTP status and the error's `type`."""
+
+
+INTERNAL = (HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,54 +36,106 @@ class Reply:
     body: bytes
 
 
-def caption_reply(captions: Sequence[Caption], model: Mapping[str, str]) -> Reply:
-    """Build the reply for one photo from its captions, best first (at least one).
-
-    Raises ValueError for a score that JSON cannot hold (NaN, infinity).
-    """
+def photo_body(
+    captions: Sequence[Caption], explanation: Mapping[str, Any] | None, timings: Mapping[str, float] | None
+) -> dict[str, Any]:
+    """Describe one photo by its captions, best first (at least one)."""
     best = captions[0]
-    return _reply(
-        HTTPStatus.OK,
-        {
-            "caption": best.text,
-            "score": best.score,
-            "captions": [
-                {
-                    "caption": caption.text,
-                    "score": caption.score,
-                    "tokens": [{"text": token.text, "logprob": token.logprob} for token in caption.tokens],
-                }
-                for caption in captions
-            ],
-            "model": model,
-        },
-    )
+    body: dict[str, Any] = {
+        "caption": best.text,
+        "score": best.score,
+        "captions": [caption_body(caption) for caption in captions],
+    }
+    if explanation is not None:
+        body["explanation"] = explanation
+    if timings is not None:
+        body["timings"] = {name: round(value, 2) for name, value in timings.items()}
+    return body
 
 
-def description_reply(model: Mapping[str, str], options: BeamOptions, runtime: Mapping[str, object]) -> Reply:
+def caption_body(caption: Caption) -> dict[str, Any]:
+    """Describe one caption: its tokens, and its words with their places in the text."""
+    return {
+        "caption": caption.text,
+        "score": caption.score,
+        "tokens": [{"text": token.text, "logprob": token.logprob} for token in caption.tokens],
+        "words": [
+            {
+                "text": word.text,
+                "start": word.start,
+                "end": word.end,
+                "tokens": list(word.tokens),
+                "logprob": word.logprob,
+            }
+            for word in words_of(caption)
+        ],
+    }
+
+
+def request_reply(
+    request: Request, answers: Sequence[Mapping[str, Any] | Exception], model: Mapping[str, str]
+) -> Reply:
+    """Answer a request in the form it came in; the answers are those of its photos, in order.
+
+    A request for several photos succeeds if one of them does; if none does, its status is that
+    of the first one's error. Raises ValueError for a score that JSON cannot hold.
+    """
+    bodies: list[dict[str, Any]] = []
+    statuses = []
+    for entry, answer in zip(request.entries, answers, strict=True):
+        if isinstance(answer, Exception):
+            statuses.append(status_of(answer))
+            bodies.append(error_body(answer, entry.where if isinstance(entry, Entry) else None))
+        else:
+            statuses.append(HTTPStatus.OK)
+            bodies.append(dict(answer))
+    status = HTTPStatus.OK if HTTPStatus.OK in statuses else statuses[0]
+    if request.form is Form.SINGLE:
+        (body,) = bodies
+        return json_reply(status, body if "error" in body else {**body, "model": model})
+    if request.form is Form.INSTANCES:
+        name = "explanations" if request.explained else "predictions"
+        return json_reply(status, {name: bodies, "model": model})
+    return json_reply(status, kserve.body(bodies, request, model))
+
+
+def description_reply(
+    model: Mapping[str, str],
+    options: GenerationOptions,
+    limits: Mapping[str, object],
+    runtime: Mapping[str, object],
+) -> Reply:
     """Build the reply to `GET /models/NAME?customized=true`: how captions are made here."""
-    return _reply(HTTPStatus.OK, {"model": model, "options": asdict(options), "runtime": runtime})
-
-
-def client_error_reply(error: Exception) -> Reply:
-    """Build the reply for one of `CLIENT_ERRORS`; its message tells the client what to change."""
-    status, kind = CLIENT_ERRORS[type(error)]
-    return _error(status, kind, str(error))
-
-
-def internal_error_reply() -> Reply:
-    """Build the reply for everything else; the reason stays in the server's log."""
-    return _error(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        "internal_error",
-        "captioning failed; the server's log has the reason",
+    return json_reply(
+        HTTPStatus.OK, {"model": model, "options": asdict(options), "limits": limits, "runtime": runtime}
     )
 
 
-def _error(status: HTTPStatus, kind: str, message: str) -> Reply:
+def error_reply(error: Exception) -> Reply:
+    """Build the reply for a request that fails as a whole."""
+    return json_reply(status_of(error), error_body(error, None))
+
+
+def status_of(error: Exception) -> HTTPStatus:
+    """Return the HTTP status of an error: that of `CLIENT_ERRORS`, else 500."""
+    return CLIENT_ERRORS.get(type(error), INTERNAL)[0]
+
+
+def error_body(error: Exception, where: str | None) -> dict[str, Any]:
+    """Say what is wrong, and with which field: that of the error, else `where`.
+
+    The reason for what is not the client's doing stays in the server's log.
+    """
+    status, kind = CLIENT_ERRORS.get(type(error), INTERNAL)
+    known = type(error) in CLIENT_ERRORS
+    message = str(error) if known else "captioning failed; the server's log has the reason"
+    field = getattr(error, "field", None) or (where if known else None)
     # The code is in the body too: gRPC carries the body alone.
-    return _reply(status, {"error": {"code": status.value, "type": kind, "message": message}})
+    body = {"code": status.value, "type": kind, "message": message}
+    return {"error": body if field is None else {**body, "field": field}}
 
 
-def _reply(status: HTTPStatus, body: Mapping[str, Any]) -> Reply:
-    return Reply(status, json.dumps(body, ensure_ascii=False, allow_nan=False).encode())
+def json_reply(status: HTTPStatus, body: Mapping[str, Any]) -> Reply:
+    """Encode; half a surrogate pair, which a client may have sent, comes back as its JSON escape."""
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False)
+    return Reply(status, text.encode(errors="backslashreplace"))

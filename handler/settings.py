@@ -5,17 +5,26 @@ file to the worker. `maxWorkers` is read here a second time, because the process
 cores are divided among that many workers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from model.errors import ConfigError, OptionError
+from model.explain.bounds import ExplainBounds
 from model.image import MAX_PIXELS
+from model.options import INTEGERS, GenerationOptions
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-KEYS = frozenset({"dtype", "max_pixels", "options"})
+KEYS = frozenset({"dtype", "max_photos", "max_pixels", "max_reply_bytes", "options", "limits", "explain"})
+LIMITED = tuple(name for name in INTEGERS if name != "seed")
+"""Options that an operator can bound."""
+EXPLAIN_KEYS = ("max_words", "max_passes", "max_seconds")
+EXPLAIN_SECONDS = 10
+MAX_PHOTOS = 8
+MAX_REPLY_BYTES = 5_000_000
 
 
 class SettingsError(Exception):
@@ -28,15 +37,24 @@ class Settings:
 
     workers: int  # worker processes that share the cores
     dtype: torch.dtype | None = None  # None: bfloat16 where the processor runs it natively, else float32
-    max_pixels: int = MAX_PIXELS  # width × height above which a photo is refused
-    options: Mapping[str, Any] = field(default_factory=dict)  # replace fields of the checkpoint's BeamOptions
+    max_photos: int = MAX_PHOTOS  # of one request
+    max_pixels: int = MAX_PIXELS  # width × height, of all photos of a request together
+    max_reply_bytes: int = MAX_REPLY_BYTES  # less than max_response_size in config.properties
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Replace fields of the checkpoint's GenerationOptions."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """The greatest values that a request may give to options."""
+    explain: ExplainBounds = field(default_factory=ExplainBounds)
+    """What explanations may cost. The photos of a request share `max_passes`."""
+    explain_seconds: int = EXPLAIN_SECONDS
+    """After so much time in the explanations of a batch, no other one begins."""
 
     @classmethod
     def from_yaml(cls, raw: Mapping[str, Any]) -> "Settings":
         """Read the parsed content of `model-config.yaml`.
 
         Raises SettingsError naming the key. The values in `options` are judged by
-        `model.options.BeamOptions.replace`, which knows their ranges.
+        `model.options.GenerationOptions.replace`, which knows their ranges.
         """
         own = _mapping("captioner", raw.get("captioner"))
         unknown = sorted(own.keys() - KEYS)
@@ -45,12 +63,38 @@ class Settings:
         dtype = own.get("dtype", "auto")
         if dtype != "auto" and dtype not in DTYPES:
             raise SettingsError(f"captioner.dtype is {dtype!r}: one of auto, {', '.join(DTYPES)} is needed")
+        explain = _integers("captioner.explain", own.get("explain"), EXPLAIN_KEYS)
         return cls(
             workers=_positive("maxWorkers", raw.get("maxWorkers")),
             dtype=DTYPES.get(dtype),
+            max_photos=_positive("captioner.max_photos", own.get("max_photos", MAX_PHOTOS)),
             max_pixels=_positive("captioner.max_pixels", own.get("max_pixels", MAX_PIXELS)),
+            max_reply_bytes=_positive(
+                "captioner.max_reply_bytes", own.get("max_reply_bytes", MAX_REPLY_BYTES)
+            ),
             options=_mapping("captioner.options", own.get("options")),
+            limits=_integers("captioner.limits", own.get("limits"), LIMITED),
+            explain=_bounds(explain),
+            explain_seconds=explain.get("max_seconds", EXPLAIN_SECONDS),
         )
+
+    def check_limits(self, options: GenerationOptions) -> None:
+        """Raise OptionError for an option above its limit here."""
+        for name, most in self.limits.items():
+            value = getattr(options, name)
+            if value > most:
+                raise OptionError(name, f"{value} is more than {most}, this server's limit")
+
+    def described_limits(self) -> dict[str, int]:
+        """Return what a request cannot pass, by the names in model-config.yaml."""
+        return {
+            "max_photos": self.max_photos,
+            "max_pixels": self.max_pixels,
+            **self.limits,
+            "max_words": self.explain.max_words,
+            "max_passes": self.explain.max_passes,
+            "max_seconds": self.explain_seconds,
+        }
 
     def threads(self, cores: int) -> int:
         """Threads for this worker: an equal share of `cores`, and at least one."""
@@ -69,3 +113,18 @@ def _mapping(key: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise SettingsError(f"{key} is {value!r}: a mapping is needed")
     return value
+
+
+def _integers(key: str, value: object, known: Sequence[str]) -> Mapping[str, int]:
+    values = _mapping(key, value)
+    for name in values:
+        if name not in known:
+            raise SettingsError(f"{key}.{name} is unknown; known are {', '.join(known)}")
+    return {name: _positive(f"{key}.{name}", bound) for name, bound in values.items()}
+
+
+def _bounds(values: Mapping[str, int]) -> ExplainBounds:
+    try:
+        return ExplainBounds(**{name: value for name, value in values.items() if name != "max_seconds"})
+    except ConfigError as error:
+        raise SettingsError(f"captioner.explain.{error}") from None

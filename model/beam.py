@@ -5,37 +5,16 @@ that published checkpoints keep their captions. All state is tensors of shape (B
 beams, …); nothing loops over images or beams in Python.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from model.options import BeamOptions
-
-Step = Callable[[Tensor, Tensor | None], Tensor]
-"""(tokens (R, T), rows (R,) or None) → logits (R, V) of the token that follows.
-
-Sequence i continues what sequence `rows[i]` of the call before held; None: the order stands.
-The first call brings the prompts with one row an image, each later one K rows an image.
-"""
+from model.generation import Continuations, Step, constrain
+from model.options import GenerationOptions
 
 IMPOSSIBLE = -1e9  # the log-probability of a hypothesis that is out; finite, so that sums stay ordered
-
-
-@dataclass(frozen=True, slots=True)
-class BeamResult:
-    """N finished hypotheses of each image, best first.
-
-    `tokens` (B, N, T) holds the new tokens only, `lengths` (B, N) how many of them count (the
-    end token included, where there is one), `logprobs` (B, N, T) the log-probability of each,
-    `scores` (B, N) their sum divided by length^length_penalty.
-    """
-
-    tokens: Tensor
-    lengths: Tensor
-    logprobs: Tensor
-    scores: Tensor
 
 
 @dataclass(slots=True)
@@ -77,7 +56,9 @@ class Hypotheses:
         )
 
 
-def beam_search(step: Step, prompt: Tensor, options: BeamOptions, end_tokens: Sequence[int]) -> BeamResult:
+def beam_search(
+    step: Step, prompt: Tensor, options: GenerationOptions, end_tokens: Sequence[int]
+) -> Continuations:
     """Search for the best continuations of `prompt` (B, P), which holds the start token.
 
     At each step every image has K · V candidates, of which the best (1 + end tokens) · K are
@@ -138,10 +119,10 @@ def beam_search(step: Step, prompt: Tensor, options: BeamOptions, end_tokens: Se
         logits = step(live.tokens[:, :, length - 1].reshape(-1, 1), rows)
 
     best = finished.select(torch.arange(options.num_captions, device=device).expand(batch, -1))
-    return BeamResult(best.tokens, best.lengths, best.logprobs, best.scores)
+    return Continuations(best.tokens, best.lengths, best.logprobs, best.scores)
 
 
-def can_improve(live: Hypotheses, finished: Hypotheses, length: int, options: BeamOptions) -> Tensor:
+def can_improve(live: Hypotheses, finished: Hypotheses, length: int, options: GenerationOptions) -> Tensor:
     """Say for each image (B, 1) whether its best live hypothesis may still beat a finished one."""
     at = (
         options.max_new_tokens if options.early_stopping == "never" and options.length_penalty > 0 else length
@@ -150,7 +131,9 @@ def can_improve(live: Hypotheses, finished: Hypotheses, length: int, options: Be
     return torch.gt(best_possible, finished.scores.amin(dim=1, keepdim=True))
 
 
-def next_logprobs(logits: Tensor, seen: Tensor, length: int, options: BeamOptions, ends: Tensor) -> Tensor:
+def next_logprobs(
+    logits: Tensor, seen: Tensor, length: int, options: GenerationOptions, ends: Tensor
+) -> Tensor:
     """Turn logits (R, V) into the log-probabilities that the search adds up.
 
     `seen` (R, T) is the prompt and all tokens since, `length` the number of new tokens with the
@@ -161,20 +144,3 @@ def next_logprobs(logits: Tensor, seen: Tensor, length: int, options: BeamOption
     if options.num_beams == 1:
         return constrain(logits, seen, length, options, ends).log_softmax(dim=-1)
     return constrain(logits.log_softmax(dim=-1), seen, length, options, ends)
-
-
-def constrain(values: Tensor, seen: Tensor, length: int, options: BeamOptions, ends: Tensor) -> Tensor:
-    """Apply repetition penalty, n-gram ban and minimum length, in this order, to (R, V)."""
-    if options.repetition_penalty != 1:
-        old = values.gather(1, seen)
-        penalty = options.repetition_penalty
-        values = values.scatter(1, seen, torch.where(old < 0, old * penalty, old / penalty))
-    n = options.no_repeat_ngram_size
-    if 0 < n <= seen.shape[1]:
-        ngrams = seen.unfold(1, n, 1)  # (R, T - n + 1, n)
-        current = seen[:, None, seen.shape[1] - n + 1 :]  # (R, 1, n - 1)
-        repeats = (ngrams[:, :, : n - 1] == current).all(dim=2)
-        values = values.scatter_add(1, ngrams[:, :, n - 1], torch.where(repeats, -torch.inf, 0.0))
-    if length <= options.min_new_tokens:
-        values = values.index_fill(1, ends, -torch.inf)
-    return values

@@ -3,16 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import randbits
 
 import torch
 from torch import Tensor
 
-from model.beam import BeamResult, beam_search
+from model.beam import beam_search
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.errors import OptionError
+from model.generation import Continuations
 from model.image import MAX_PIXELS, decode, to_tensor
-from model.options import BeamOptions
+from model.options import GenerationOptions
 from model.precision import best_dtype
+from model.sampling import sample
+
+MAX_PROMPT = 1000
+"""Longest prompt, in characters, that is looked at; no model here has positions for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +74,8 @@ class Captioner:
         """Photo bytes → normalised float32 (3, height, width). Raises ImageError."""
         return to_tensor(decode(data, self.max_pixels), self.image_config)
 
-    @torch.inference_mode()
     def caption(
-        self, photos: Sequence[Tensor], options: BeamOptions | None = None, prompt: str = ""
+        self, photos: Sequence[Tensor], options: GenerationOptions | None = None, prompt: str = ""
     ) -> list[tuple[Caption, ...]]:
         """Describe preprocessed photos; for each one its `num_captions` best captions, best first.
 
@@ -79,38 +84,59 @@ class Captioner:
         """
         if not photos:
             return []
-        options = self.options if options is None else options
-        beginning = self.tokenizer.encode(prompt)
-        self.check_options(options, len(beginning))
-        decoder, config = self.model.decoder, self.model.config
-        weight = decoder.embedding.tokens.weight
+        return self.generate(self.encode(photos), self.options if options is None else options, prompt)
 
-        pixels = torch.stack(list(photos)).to(device=weight.device, dtype=weight.dtype)
-        image_tokens = self.model.encode(pixels)  # (B, S, C)
-        cross = decoder.cross_keys_values(image_tokens)  # once per image, shared by its beams
-        rows, positions = len(photos) * options.num_beams, len(beginning) + options.max_new_tokens
-        cache = decoder.new_cache(rows, positions)
+    @torch.inference_mode()
+    def encode(self, photos: Sequence[Tensor]) -> Tensor:
+        """Preprocessed photos, at least one → image tokens (B, S, C)."""
+        weight = self.model.decoder.embedding.tokens.weight
+        return self.model.encode(torch.stack(list(photos)).to(device=weight.device, dtype=weight.dtype))
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        image_tokens: Tensor,
+        options: GenerationOptions,
+        prompt: str = "",
+    ) -> list[tuple[Caption, ...]]:
+        """Describe encoded photos, image tokens (B, S, C), as `caption` does."""
+        beginning = self.tokenizer.encode(prompt)
+        self.check_options(options, prompt)
+        decoder, config = self.model.decoder, self.model.config
+        batch = len(image_tokens)
+        cross = decoder.cross_keys_values(image_tokens)  # once per image, shared by its sequences
+        rows = batch * (options.num_captions if options.do_sample else options.num_beams)
+        cache = decoder.new_cache(rows, len(beginning) + options.max_new_tokens)
 
         def step(tokens: Tensor, rows: Tensor | None) -> Tensor:
             if rows is not None:
                 cache.select(rows)
             return decoder.step(tokens, cross, cache)
 
-        start = torch.tensor([config.decoder_start_token_id, *beginning], device=weight.device)
-        found = beam_search(step, start.repeat(len(photos), 1), options, config.eos_token_ids)
+        start = torch.tensor([config.decoder_start_token_id, *beginning], device=image_tokens.device)
+        prompts = start.repeat(batch, 1)
+        if options.do_sample:
+            seeds = [randbits(32) if options.seed is None else options.seed for _ in range(batch)]
+            found = sample(step, prompts, options, config.eos_token_ids, seeds)
+        else:
+            found = beam_search(step, prompts, options, config.eos_token_ids)
         return self._to_captions(found, beginning)
 
-    def check_options(self, options: BeamOptions, prompt_tokens: int = 0) -> None:
+    def check_options(self, options: GenerationOptions, prompt: str = "") -> None:
         """Raise OptionError for options that this checkpoint cannot serve after such a prompt."""
+        if len(prompt) > MAX_PROMPT:
+            raise OptionError("prompt", f"has {len(prompt)} characters; at most {MAX_PROMPT} are allowed")
         # The start token takes a position, the last new token takes none.
-        longest = self.model.config.decoder.n_positions - prompt_tokens
+        longest = self.model.config.decoder.n_positions - len(self.tokenizer.encode(prompt))
+        if longest < 1:
+            raise OptionError("prompt", "leaves none of the model's positions for a caption")
         if options.max_new_tokens > longest:
             raise OptionError(
                 "max_new_tokens",
                 f"{options.max_new_tokens} is more than the {longest} positions that the model has left",
             )
 
-    def _to_captions(self, found: BeamResult, prompt: list[int]) -> list[tuple[Caption, ...]]:
+    def _to_captions(self, found: Continuations, prompt: list[int]) -> list[tuple[Caption, ...]]:
         captions = []
         for tokens, logprobs, lengths, scores in zip(
             found.tokens.tolist(),

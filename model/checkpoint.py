@@ -25,7 +25,7 @@ from model.errors import CheckpointError, ConfigError, OptionError, WeightsError
 from model.family import Family, Source
 from model.image import ImageConfig
 from model.network import CaptionModel
-from model.options import BeamOptions
+from model.options import GenerationOptions
 from model.tokenizer import Tokenizer
 from model.weights import Weight, open_weights
 
@@ -40,7 +40,7 @@ class Checkpoint:
     model: CaptionModel
     tokenizer: Tokenizer
     image: ImageConfig
-    options: BeamOptions
+    options: GenerationOptions
 
 
 def load_checkpoint(
@@ -65,7 +65,7 @@ def load_checkpoint(
             f"{config.decoder.vocab_size}"
         )
     try:
-        options = BeamOptions.from_generation_config(generation or family.generation_settings(raw))
+        options = GenerationOptions.from_generation_config(generation or family.generation_settings(raw))
     except OptionError as error:
         raise ConfigError(f"generation_config.json: {error}") from None
     model = load_weights(family, config, folder, dtype=dtype, device=device)

@@ -16,6 +16,9 @@ class Tokenizer:
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self.backend = backend
+        # Some tokenizer.json say to pad or cut every text, an empty prompt, too.
+        backend.no_padding()
+        backend.no_truncation()
 
     @classmethod
     def from_folder(cls, folder: Path) -> "Tokenizer":

@@ -29,6 +29,7 @@ def main() -> int:
     starting.add_argument("--sample", type=Path, required=True, help="the photo")
     captioning = commands.add_parser("caption", help="print the reply for a photo")
     captioning.add_argument("photo", type=Path)
+    captioning.add_argument("options", nargs="*", type=option, metavar="NAME=VALUE", help="as num_beams=3")
     captioning.add_argument("--grpc", action="store_true", help="ask over gRPC instead of HTTP")
     commands.add_parser("token", help="print the key that clients need")
     commands.add_parser("stop", help="let requests finish, and end the server")
@@ -41,7 +42,8 @@ def main() -> int:
                 names = [Path(model).name.removesuffix(".mar") for model in models]
                 serve(arguments.config, config, names, arguments.sample)
             case "caption":
-                reply = caption(arguments.photo, config, arguments.name, grpc=arguments.grpc)
+                fields = dict(arguments.options)
+                reply = caption(arguments.photo, fields, config, arguments.name, grpc=arguments.grpc)
                 print(json.dumps(reply, indent=2, ensure_ascii=False))
             case "token":
                 print(access_key(Path.cwd(), "inference", config.management))
@@ -78,13 +80,23 @@ def serve(config_path: Path, config: ServerConfig, names: list[str], sample: Pat
     print("make stop")
 
 
-def caption(photo: Path, config: ServerConfig, name: str, *, grpc: bool) -> dict[str, object]:
+def caption(
+    photo: Path, fields: dict[str, str], config: ServerConfig, name: str, *, grpc: bool
+) -> dict[str, object]:
     """Have the running server caption a photo; returns its reply."""
     data = read(photo)
     key = access_key(Path.cwd(), "inference", config.management)
     if grpc:
-        return caption_over_grpc(data, name, config.grpc_inference, key)
-    return caption_over_http(data, name, config.inference, key)
+        return caption_over_grpc(data, name, config.grpc_inference, key, fields)
+    return caption_over_http(data, name, config.inference, key, fields)
+
+
+def option(text: str) -> tuple[str, str]:
+    """Read NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def stop() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -16,14 +17,21 @@ from serving.inference_pb2_grpc import InferenceAPIsServiceStub
 TIMEOUT = 60  # s; as long as TorchServe lets a worker take
 
 
-def caption_over_http(photo: bytes, name: str, server: Endpoint, key: str) -> dict[str, Any]:
-    """Send an encoded photo as the raw body; returns the reply.
+def caption_over_http(
+    photo: bytes, name: str, server: Endpoint, key: str, fields: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Send an encoded photo as the raw body, with `fields` as multipart; returns the reply.
 
-    Raises ServingError with the server's message for anything but a caption.
+    Fields are options such as `num_beams`. Raises ServingError with the server's message for
+    anything but a caption.
     """
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/octet-stream"}
+    url, headers = f"{server.url}/predictions/{name}", {"Authorization": f"Bearer {key}"}
     try:
-        answer = requests.post(f"{server.url}/predictions/{name}", photo, headers=headers, timeout=TIMEOUT)
+        if fields:
+            answer = requests.post(url, fields, files={"image": photo}, headers=headers, timeout=TIMEOUT)
+        else:
+            headers["Content-Type"] = "application/octet-stream"
+            answer = requests.post(url, photo, headers=headers, timeout=TIMEOUT)
     except requests.ConnectionError:
         raise ServingError(f"no server answers at {server}: `make serve` starts it") from None
     except requests.RequestException as error:
@@ -33,9 +41,12 @@ def caption_over_http(photo: bytes, name: str, server: Endpoint, key: str) -> di
     return _read(answer.content)
 
 
-def caption_over_grpc(photo: bytes, name: str, server: Endpoint, key: str) -> dict[str, Any]:
-    """Send an encoded photo as the input `image`; the same reply and errors as over HTTP."""
-    request = PredictionsRequest(model_name=name, input={"image": photo})
+def caption_over_grpc(
+    photo: bytes, name: str, server: Endpoint, key: str, fields: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Send an encoded photo as the input `image`, `fields` beside it; replies and errors as over HTTP."""
+    inputs = {"image": photo, **{field: text.encode() for field, text in (fields or {}).items()}}
+    request = PredictionsRequest(model_name=name, input=inputs)
     metadata = [("authorization", f"Bearer {key}")]
     with grpc.insecure_channel(str(server)) as channel:
         try:

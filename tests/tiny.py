@@ -12,11 +12,13 @@ from model.checkpoint import Checkpoint, save_checkpoint
 from model.config import GPT2Config, ModelConfig, VisionConfig
 from model.image import ImageConfig
 from model.network import CaptionModel
-from model.options import BeamOptions
+from model.options import GenerationOptions
 from model.tokenizer import Tokenizer
 
 WORDS = ["a dog runs through the snow", "two children play on a beach", "a man in a red shirt jumps"]
-OPTIONS = BeamOptions(num_beams=3, num_captions=2, max_new_tokens=8, min_new_tokens=4, no_repeat_ngram_size=1)
+OPTIONS = GenerationOptions(
+    num_beams=3, num_captions=2, max_new_tokens=8, min_new_tokens=4, no_repeat_ngram_size=1
+)
 
 
 def write_tiny_checkpoint(folder: Path, seed: int = 0) -> Path:

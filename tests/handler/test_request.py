@@ -1,32 +1,257 @@
 """Requests in the forms that TorchServe hands over (tests/serving sends them through a real one)."""
 
+import base64
+import json
+from typing import Any
+
 import pytest
 
-from handler.request import RequestError, parse_request
+from handler.entries import Entry, Form, Request
+from handler.errors import RequestError
+from handler.request import parse_request
+
+PHOTO = b"\x89PNG and more"
+BASE64 = base64.b64encode(PHOTO).decode()
+Item = dict[str, object]
+
+
+def parse(item: Item, headers: dict[str, object] | None = None) -> Request:
+    return parse_request(item, {"explain": "False"} | (headers or {}), photos=3)
+
+
+def only(request: Request) -> Entry:
+    (entry,) = request.entries
+    assert isinstance(entry, Entry)
+    return entry
+
+
+def as_body(document: object) -> list[Item]:
+    """The same JSON as TorchServe hands it over when it is declared, and when it is not."""
+    text = json.dumps(document)
+    return [{"body": document}, {"body": bytearray(text.encode())}, {"body": text}, {"body": f"\n {text}"}]
 
 
 @pytest.mark.parametrize("field", ["body", "image", "data"])
 def test_the_photo_is_found_in_each_field(field: str) -> None:
-    assert parse_request({field: bytearray(b"\x89PNG")}).image == b"\x89PNG"
+    request = parse({field: bytearray(PHOTO)})
+    assert (request.form, only(request).photo) == (Form.SINGLE, PHOTO)
+    assert only(request).fields == {"explain": False}
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        BASE64,
+        f"data:image/png;base64,{BASE64}",
+        f"DATA:;base64,{BASE64}",
+        f"data:image/png;charset=x;base64,{BASE64}",
+        {"b64": BASE64},
+        BASE64[:7] + "\n" + BASE64[7:],
+    ],
+)
+@pytest.mark.parametrize("key", ["image", "data"])
+def test_json_holds_base64_or_a_data_url(key: str, image: object) -> None:
+    for item in as_body({key: image, "options": {"num_beams": 2}}):
+        assert only(parse(item)).photo == PHOTO
+        assert only(parse(item)).fields == {"explain": False, "num_beams": 2}
+
+
+def test_several_photos_share_and_replace_fields() -> None:
+    instances: list[object] = [
+        {"image": BASE64, "options": {"num_beams": 4}},
+        BASE64,
+        {"b64": BASE64, "seed": 1},
+    ]
+    for item in as_body({"instances": instances, "options": {"num_beams": 2}, "timings": True}):
+        request = parse(item)
+        assert request.form is Form.INSTANCES
+        assert [entry.photo for entry in request.entries if isinstance(entry, Entry)] == [PHOTO] * 3
+        shared = {"explain": False, "num_beams": 2, "timings": True}
+        assert [entry.fields for entry in request.entries if isinstance(entry, Entry)] == [
+            shared | {"num_beams": 4},
+            shared,
+            shared | {"seed": 1},
+        ]
+
+
+def test_a_wrong_instance_is_its_own_error() -> None:
+    request = parse({"body": {"instances": [BASE64, {"image": "***"}, {"image": BASE64, "beams": 1}]}})
+    first, second, third = request.entries
+    assert isinstance(first, Entry)
+    assert str(second) == "instances[1].image: is not valid base64"
+    assert isinstance(third, RequestError)
+    assert third.field == "beams"
+
+
+def tensor(**changes: object) -> dict[str, Any]:
+    return {"name": "image", "shape": [1], "datatype": "BYTES", "data": [BASE64]} | changes
+
+
+def test_tensors_hold_photos() -> None:
+    document = {
+        "id": "seven",
+        "parameters": {"num_beams": 2},
+        "inputs": [tensor(shape=[2, 1], data=[[BASE64], [BASE64]]), tensor(parameters={"num_beams": 3})],
+        "outputs": [{"name": "caption"}],
+    }
+    for item in as_body(document):
+        request = parse(item)
+        assert (request.form, request.id, request.outputs) == (Form.INFER, "seven", ("caption",))
+        assert [entry.fields["num_beams"] for entry in request.entries if isinstance(entry, Entry)] == [
+            2,
+            2,
+            3,
+        ]
+        assert all(isinstance(entry, Entry) and entry.photo == PHOTO for entry in request.entries)
+
+
+def test_text_is_read_as_the_field_needs_it() -> None:
+    item: Item = {"image": bytearray(PHOTO)}
+    texts = {
+        "num_beams": b"3",
+        "max_new_tokens": "12",
+        "length_penalty": b" -0.5 ",
+        "temperature": "1e-1",
+        "early_stopping": b"never",
+        "do_sample": b"True",
+        "prompt": "caf\u00e9 7".encode(),
+        "top_k": b"a few",
+        "seed": b"1.5",
+        "timings": b"yes",
+    }
+    fields = only(parse(item | dict(texts.items()))).fields
+    assert fields == {
+        "explain": False,
+        "num_beams": 3,
+        "max_new_tokens": 12,
+        "length_penalty": -0.5,
+        "temperature": 0.1,
+        "early_stopping": "never",
+        "do_sample": True,
+        "prompt": "café 7",
+        # What is no number stays text, which the check of its bounds refuses.
+        "top_k": "a few",
+        "seed": "1.5",
+        "timings": "yes",
+    }
+    with_object = only(parse(item | {"options": bytearray(b'{"num_beams": 3}'), "seed": b"4"})).fields
+    assert with_object == {"explain": False, "num_beams": 3, "seed": 4}
+    assert only(parse(item | {"options": {"num_beams": 3}})).fields["num_beams"] == 3
+
+
+def test_headers_are_the_defaults_of_the_body() -> None:
+    headers: dict[str, object] = {
+        "X-Caption-Num-Beams": "3",
+        "x-caption-prompt": "caf%C3%A9 100%25",
+        "x-caption-form": {"content-type": "a field of multipart with this name"},
+        "Accept": "*/*",
+    }
+    raw = only(parse({"body": bytearray(PHOTO)}, headers)).fields
+    assert raw == {"explain": False, "num_beams": 3, "prompt": "café 100%"}
+    for item in as_body({"image": BASE64, "options": {"num_beams": 4}}):
+        assert only(parse(item, headers)).fields["num_beams"] == 4
+    both: Item = {"image": bytearray(PHOTO), "num_beams": b"5"}
+    assert only(parse(both, headers)).fields["num_beams"] == 5
+
+
+def test_the_url_asks_for_an_explanation_and_a_field_does() -> None:
+    item: Item = {"body": {"instances": [BASE64]}}
+    assert parse(item, {"explain": "True"}).explained
+    assert only(parse(item, {"explain": "True"})).fields["explain"] is True
+    assert not parse(item, {"explain": {"content-type": ""}}).explained
+    assert only(parse({"image": bytearray(PHOTO), "explain": b"true"})).fields["explain"] is True
+
+
+def test_the_query_of_an_old_url_is_read_beside_json() -> None:
+    item: Item = {"model_name": "captioner", "num_beams": "2", "body": {"image": BASE64}}
+    assert only(parse(item)).fields == {"explain": False, "num_beams": 2}
 
 
 @pytest.mark.parametrize(
     ("item", "message"),
     [
         ({}, "no photo"),
-        ({"body": bytearray()}, "empty"),
-        ({"body": "decoded from text/plain"}, "text or JSON"),
-        ({"body": {"image": "decoded from JSON"}}, "text or JSON"),
+        ({"body": bytearray()}, "body: the photo is empty"),
+        ({"body": "decoded from text/plain"}, "text instead of bytes"),
+        ({"image": {"a": "part of type application/json"}}, "text instead of bytes"),
+        ({"body": 5}, "the JSON body is no object"),
+        ({"body": [BASE64]}, "the JSON body is no object"),
+        ({"body": None}, "text instead of bytes"),
+        ({"body": bytearray(b'{"image": ')}, "body: is not valid JSON"),
+        ({"body": bytearray(b"{" + b'"a":{' * 5000)}, "body: is not valid JSON"),
+        ({"body": bytearray(b'{"image": "\xff"}')}, "body: is not valid JSON"),
+        ({"body": bytearray(b'{"seed": ' + b"9" * 5000 + b"}")}, "body: is not valid JSON"),
+        ({"body": {}}, "no photo in the JSON body"),
+        ({"body": {"image": 5}}, "image: holds no photo"),
+        ({"body": {"image": None}}, "image: holds no photo"),
+        ({"body": {"image": ""}}, "image: is empty"),
+        ({"body": {"image": "data:image/png;base64,"}}, "image: is empty"),
+        ({"body": {"image": "data:image/png,abc"}}, 'image: is a "data:" URL without'),
+        ({"body": {"image": "https://example.org/dog.jpg"}}, "image: is a URL, and none is fetched"),
+        ({"body": {"image": "file:///etc/passwd"}}, "image: is a URL, and none is fetched"),
+        ({"body": {"image": "/etc/passwd!"}}, "image: is not valid base64"),
+        ({"body": {"image": "\ud800"}}, "image: is not valid base64"),
+        ({"body": {"image": "YQ="}}, "image: is not valid base64"),
+        ({"body": {"image": BASE64, "data": BASE64}}, "image and data are both given"),
+        ({"body": {"image": BASE64, "url": "x"}}, "url: is not known"),
+        ({"body": {"image": BASE64, "options": 3}}, "options: is no JSON object"),
+        (
+            {"body": {"image": BASE64, "options": {"beams": 3}}},
+            "beams: is not known; did you mean num_beams?",
+        ),
+        ({"body": {"image": BASE64, "seed": 1, "options": {"seed": 1}}}, "seed: is given twice"),
+        ({"body": {"instances": []}}, "instances: is no list of one photo"),
+        ({"body": {"instances": BASE64}}, "instances: is no list of one photo"),
+        ({"body": {"instances": [BASE64] * 4}}, "instances: holds 4 photos; at most 3"),
+        ({"body": {"instances": [BASE64], "image": BASE64}}, "image: is given beside instances"),
+        ({"body": {"inputs": []}}, "inputs: is no list"),
+        ({"body": {"inputs": [3]}}, r"inputs\[0\]: is no object"),
+        ({"body": {"inputs": [tensor()], "image": BASE64}}, "image: is not known beside inputs"),
+        ({"body": {"inputs": [tensor(datatype="FP32")]}}, r'inputs\[0\].datatype: is not "BYTES"'),
+        ({"body": {"inputs": [tensor(data=BASE64)]}}, r"inputs\[0\].data: is no list"),
+        ({"body": {"inputs": [tensor(data=[])]}}, r"inputs\[0\].data: is no list"),
+        ({"body": {"inputs": [tensor(shape=[2])]}}, r"inputs\[0\].shape: does not fit the 1"),
+        ({"body": {"inputs": [tensor(shape=["1"])]}}, r"inputs\[0\].shape: is no list of integers"),
+        ({"body": {"inputs": [tensor(color=1)]}}, r"color: is not known in inputs\[0\]"),
+        ({"body": {"inputs": [tensor()] * 4}}, "inputs: holds 4 photos; at most 3"),
+        ({"body": {"inputs": [tensor()], "id": 7}}, "id: is no string"),
+        ({"body": {"inputs": [tensor()], "outputs": [{"name": "words"}]}}, "outputs: is no list"),
+        ({"body": {"inputs": [tensor()], "outputs": 5}}, "outputs: is no list"),
+        ({"body": {"inputs": [tensor()], "parameters": {"num_beans": 1}}}, "did you mean num_beams"),
         ({"image": bytearray(b"a"), "data": bytearray(b"b")}, "image and data are both given"),
-        ({"image": bytearray(b"a"), "beams": bytearray(b"4")}, "unknown field 'beams'"),
+        ({"image": bytearray(b"a"), "beams": bytearray(b"4")}, "beams: is not known; did you mean num_beams"),
+        ({"image": bytearray(b"a"), "prompt": bytearray(b"\xff\xfe")}, "prompt: is no UTF-8 text"),
+        ({"image": bytearray(b"a"), "options": bytearray(b"num_beams=3")}, "options: is no JSON object"),
+        ({"image": bytearray(b"a"), "options": bytearray(b"{num_beams")}, "options: is not valid JSON"),
+        ({"image": bytearray(b"a"), "options": "\ud800"}, "options: is no JSON object"),
     ],
 )
-def test_anything_but_one_photo_is_refused(item: dict[str, object], message: str) -> None:
+def test_anything_but_a_photo_is_refused(item: Item, message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        parse_request(item)
+        parse(item)
 
 
-def test_a_long_field_name_is_not_sent_back_whole() -> None:
-    with pytest.raises(RequestError) as caught:
-        parse_request({"x" * 10_000: bytearray(b"a")})
-    assert len(str(caught.value)) < 200
+def test_a_wrong_element_of_a_tensor_is_its_own_error() -> None:
+    request = parse({"body": {"inputs": [tensor(shape=[-1], data=[BASE64, 3])]}})
+    assert isinstance(request.entries[0], Entry)
+    assert str(request.entries[1]).startswith("inputs[0].data[1]: holds no photo")
+
+
+def test_an_unknown_header_is_refused() -> None:
+    with pytest.raises(RequestError, match="beams: is not known; did you mean num_beams"):
+        parse({"body": bytearray(PHOTO)}, {"X-Caption-Beams": "3"})
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000, "\ud800", "line\nbreak"])
+def test_a_strange_name_is_sent_back_short_and_printable(name: str) -> None:
+    items: tuple[Item, ...] = (
+        {name: bytearray(b"a")},
+        {"body": {"image": BASE64, name: 1}},
+        {"body": {"inputs": [tensor()], name: 1}},
+        {"body": {"inputs": [tensor() | {name: 1}]}},
+    )
+    for item in items:
+        with pytest.raises(RequestError) as caught:
+            parse(item)
+        assert len(str(caught.value)) < 400
+        assert str(caught.value).isprintable()

@@ -6,19 +6,37 @@ from http import HTTPStatus
 
 import pytest
 
-from handler.request import RequestError
-from handler.response import caption_reply, client_error_reply, internal_error_reply
+from handler.entries import Entry, Form, Request
+from handler.errors import Busy, ReplyTooLarge, RequestError
+from handler.response import error_reply, photo_body, request_reply
 from model.captioner import Caption, Token
-from model.errors import ImageTooLarge, NotAnImage
+from model.errors import ImageTooLarge, NotAnImage, OptionError
 
 CAPTIONS = (
     Caption("a café", -0.5, (Token("a", -0.25), Token(" café", -0.75))),
     Caption("a dog", -0.9, (Token("a", -0.25), Token(" dog", -1.55))),
 )
+MODEL = {"name": "captioner", "version": "1.0"}
+ENTRY = Entry(b"a photo", {}, "instances[0]")
+ANSWER: dict[str, object] = {"caption": "a dog", "score": -0.9}
+
+
+def words(*texts: str) -> list[dict[str, object]]:
+    (one, other) = texts
+    return [
+        {"text": one, "start": 0, "end": 1, "tokens": [0], "logprob": -0.25},
+        {
+            "text": other,
+            "start": 2,
+            "end": 2 + len(other),
+            "tokens": [1],
+            "logprob": {4: -0.75, 3: -1.55}[len(other)],
+        },
+    ]
 
 
 def test_captions_become_the_promised_object() -> None:
-    reply = caption_reply(CAPTIONS, {"name": "captioner", "version": "1.0"})
+    reply = request_reply(Request(Form.SINGLE, (ENTRY,)), [photo_body(CAPTIONS, None, None)], MODEL)
     assert reply.status == HTTPStatus.OK
     assert json.loads(reply.body) == {
         "caption": "a café",
@@ -28,40 +46,103 @@ def test_captions_become_the_promised_object() -> None:
                 "caption": "a café",
                 "score": -0.5,
                 "tokens": [{"text": "a", "logprob": -0.25}, {"text": " café", "logprob": -0.75}],
+                "words": words("a", "café"),
             },
             {
                 "caption": "a dog",
                 "score": -0.9,
                 "tokens": [{"text": "a", "logprob": -0.25}, {"text": " dog", "logprob": -1.55}],
+                "words": words("a", "dog"),
             },
         ],
-        "model": {"name": "captioner", "version": "1.0"},
+        "model": MODEL,
     }
     assert "café".encode() in reply.body  # readable as it is, not escaped
 
 
+def test_timings_and_explanation_are_there_where_asked_for() -> None:
+    body = photo_body(CAPTIONS, {"method": "attention"}, {"decode": 1.23456, "explain": 0.0})
+    assert body["timings"] == {"decode": 1.23, "explain": 0.0}
+    assert body["explanation"] == {"method": "attention"}
+
+
 @pytest.mark.parametrize("score", [math.nan, -math.inf])
 def test_a_number_that_json_lacks_is_refused(score: float) -> None:
+    body = photo_body((Caption("a", score, ()),), None, None)
     with pytest.raises(ValueError, match="JSON compliant"):
-        caption_reply((Caption("a", score, ()),), {})
+        request_reply(Request(Form.SINGLE, (ENTRY,)), [body], {})
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "kind"),
+    ("error", "code", "kind", "field"),
     [
-        (RequestError("two photos"), 400, "bad_request"),
-        (ImageTooLarge("too many pixels"), 413, "image_too_large"),
-        (NotAnImage("not decodable"), 415, "not_an_image"),
+        (RequestError("two photos"), 400, "bad_request", None),
+        (RequestError("is no base64", "image"), 400, "bad_request", "image"),
+        (ImageTooLarge("too many pixels"), 413, "image_too_large", "instances[0]"),
+        (NotAnImage("not decodable"), 415, "not_an_image", "instances[0]"),
+        (OptionError("num_beams", "17 is too many"), 422, "invalid_value", "num_beams"),
+        (Busy("later"), 503, "busy", None),
+        (ReplyTooLarge("too many photos"), 422, "reply_too_large", None),
     ],
 )
-def test_what_the_client_did_wrong_is_said(error: Exception, code: int, kind: str) -> None:
-    reply = client_error_reply(error)
-    assert reply.status == code
-    assert json.loads(reply.body) == {"error": {"code": code, "type": kind, "message": str(error)}}
+def test_what_the_client_did_wrong_is_said(error: Exception, code: int, kind: str, field: str | None) -> None:
+    expected = {"code": code, "type": kind, "message": str(error)} | ({"field": field} if field else {})
+    if field != "instances[0]":
+        reply = error_reply(error)
+        assert (reply.status, json.loads(reply.body)) == (code, {"error": expected})
+    entry = ENTRY if field else RequestError("")
+    reply = request_reply(Request(Form.SINGLE, (entry,)), [error], MODEL)
+    assert (reply.status, json.loads(reply.body)) == (code, {"error": expected})
 
 
 def test_an_internal_error_points_to_the_log() -> None:
-    reply = internal_error_reply()
+    reply = error_reply(RuntimeError("secret"))
     error = json.loads(reply.body)["error"]
     assert (reply.status, error["code"], error["type"]) == (500, 500, "internal_error")
     assert "log" in error["message"]
+    assert b"secret" not in reply.body
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [
+        ([ANSWER, NotAnImage("no")], 200),
+        ([NotAnImage("no"), ANSWER], 200),
+        ([NotAnImage("no"), RequestError("what")], 415),
+        ([RequestError("what"), NotAnImage("no")], 400),
+    ],
+)
+def test_several_photos_succeed_where_one_does(
+    answers: list[dict[str, object] | Exception], status: int
+) -> None:
+    for form, explained in ((Form.INSTANCES, False), (Form.INSTANCES, True), (Form.INFER, False)):
+        reply = request_reply(Request(form, (ENTRY, ENTRY), explained), answers, MODEL)
+        assert reply.status == status
+        body = json.loads(reply.body)
+        if form is Form.INFER:
+            text = [json.loads(one) for one in body["outputs"][2]["data"]]
+            assert [one.get("caption", "") for one in text] == body["outputs"][0]["data"]
+        else:
+            text = body["explanations" if explained else "predictions"]
+        failed = [isinstance(answer, Exception) for answer in answers]
+        assert ["error" in one for one in text] == failed
+
+
+def test_tensors_come_back_as_they_were_asked_for() -> None:
+    answers: list[dict[str, object] | Exception] = [ANSWER, NotAnImage("no")]
+    body = json.loads(request_reply(Request(Form.INFER, (ENTRY, ENTRY), id="7"), answers, MODEL).body)
+    caption, score, reply = body.pop("outputs")
+    assert body == {"model_name": "captioner", "model_version": "1.0", "id": "7"}
+    assert caption == {"name": "caption", "datatype": "BYTES", "shape": [2], "data": ["a dog", ""]}
+    assert score == {"name": "score", "datatype": "FP32", "shape": [2], "data": [-0.9, 0.0]}
+    assert (reply["name"], reply["datatype"], reply["shape"]) == ("reply", "BYTES", [2])
+    assert json.loads(reply["data"][0]) == ANSWER
+    some = Request(Form.INFER, (ENTRY, ENTRY), outputs=("score",))
+    assert [one["name"] for one in json.loads(request_reply(some, answers, MODEL).body)["outputs"]] == [
+        "score"
+    ]
+
+
+def test_half_a_surrogate_pair_comes_back_as_json() -> None:
+    request = Request(Form.INFER, (ENTRY,), id="\ud800")
+    assert json.loads(request_reply(request, [ANSWER], MODEL).body)["id"] == "\ud800"

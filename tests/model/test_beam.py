@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.beam import beam_search
-from model.options import BeamOptions
+from model.options import INTEGERS, GenerationOptions
 
 START = 0
 
@@ -64,7 +64,13 @@ def banned(prefix: tuple[int, ...], token: int, size: int) -> bool:
 
 
 def token_logprob(
-    world: World, image: int, prefix: tuple[int, ...], token: int, *, options: BeamOptions, ends: set[int]
+    world: World,
+    image: int,
+    prefix: tuple[int, ...],
+    token: int,
+    *,
+    options: GenerationOptions,
+    ends: set[int],
 ) -> float:
     if banned(prefix, token, options.no_repeat_ngram_size):
         return -math.inf
@@ -82,7 +88,7 @@ def every_caption(world: World, longest: int, ends: set[int]) -> Iterator[list[i
                 yield list(tokens)
 
 
-def exhaustive(world: World, image: int, options: BeamOptions, ends: set[int]) -> list[Hypothesis]:
+def exhaustive(world: World, image: int, options: GenerationOptions, ends: set[int]) -> list[Hypothesis]:
     found = []
     for tokens in every_caption(world, options.max_new_tokens, ends):
         logprobs = [
@@ -97,22 +103,23 @@ def exhaustive(world: World, image: int, options: BeamOptions, ends: set[int]) -
 @pytest.mark.parametrize(
     ("options", "ends"),
     [
-        (BeamOptions(), [1]),
-        (BeamOptions(length_penalty=0.0), [1]),
-        (BeamOptions(length_penalty=2.0), [1]),
-        (BeamOptions(length_penalty=-1.0, early_stopping="never"), [1]),
-        (BeamOptions(min_new_tokens=2), [1]),
-        (BeamOptions(no_repeat_ngram_size=1), [1]),
-        (BeamOptions(no_repeat_ngram_size=2), [1]),
-        (BeamOptions(no_repeat_ngram_size=3), [1]),
-        (BeamOptions(repetition_penalty=1.4), [1]),
-        (BeamOptions(repetition_penalty=0.7, length_penalty=0.5), [START]),
-        (BeamOptions(early_stopping="never"), [1, 2]),
+        (GenerationOptions(), [1]),
+        (GenerationOptions(length_penalty=0.0), [1]),
+        (GenerationOptions(length_penalty=2.0), [1]),
+        (GenerationOptions(length_penalty=-1.0, early_stopping="never"), [1]),
+        (GenerationOptions(min_new_tokens=2), [1]),
+        (GenerationOptions(no_repeat_ngram_size=1), [1]),
+        (GenerationOptions(no_repeat_ngram_size=2), [1]),
+        (GenerationOptions(no_repeat_ngram_size=3), [1]),
+        (GenerationOptions(repetition_penalty=1.4), [1]),
+        (GenerationOptions(repetition_penalty=0.7, length_penalty=0.5), [START]),
+        (GenerationOptions(early_stopping="never"), [1, 2]),
     ],
 )
 def test_wide_beams_find_what_exhaustive_search_finds(
-    options: BeamOptions, ends: list[int], seed: int
+    options: GenerationOptions, ends: list[int], seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("model.options.INTEGERS", {**INTEGERS, "num_beams": (1, None)})  # 108 here
     world, images, longest = World(seed, vocabulary=4), 2, 4
     wide = options.replace(num_beams=4 * 3 ** (longest - 1), num_captions=5, max_new_tokens=longest)
     prompt = torch.full((images, 1), START)
@@ -137,13 +144,13 @@ def test_one_beam_takes_the_likeliest_token_each_time(seed: int, length_penalty:
     while len(prefix) < 8 and 1 not in prefix:
         logits = world.logits(0, prefix)
         prefix = (*prefix, logits.index(max(logits)))
-    options = BeamOptions(max_new_tokens=7, length_penalty=length_penalty, early_stopping="never")
+    options = GenerationOptions(max_new_tokens=7, length_penalty=length_penalty, early_stopping="never")
     found = beam_search(Stepper(world, 1), torch.full((1, 1), START), options, end_tokens=[1])
     assert found.tokens[0, 0, : found.lengths[0, 0]].tolist() == list(prefix[1:])
 
 
 def test_images_of_a_batch_do_not_see_each_other() -> None:
-    options = BeamOptions(num_beams=3, num_captions=3, max_new_tokens=6, no_repeat_ngram_size=2)
+    options = GenerationOptions(num_beams=3, num_captions=3, max_new_tokens=6, no_repeat_ngram_size=2)
 
     class Shifted(World):
         def logits(self, image: int, prefix: tuple[int, ...]) -> list[float]:
@@ -169,7 +176,7 @@ def test_a_prompt_is_continued_and_not_counted() -> None:
         def logits(self, image: int, prefix: tuple[int, ...]) -> list[float]:
             return super().logits(image, (START, 3, *prefix[1:]))
 
-    options = BeamOptions(num_beams=4, num_captions=4, max_new_tokens=5)
+    options = GenerationOptions(num_beams=4, num_captions=4, max_new_tokens=5)
     prompted = beam_search(Stepper(World(1, 6), 1), torch.tensor([[START, 3]]), options, [1])
     started = beam_search(Stepper(After(1, 6), 1), torch.tensor([[START]]), options, [1])
     torch.testing.assert_close(prompted.scores, started.scores)
@@ -178,7 +185,7 @@ def test_a_prompt_is_continued_and_not_counted() -> None:
 
 
 def test_no_repeat_reaches_into_the_prompt() -> None:
-    options = BeamOptions(num_beams=2, max_new_tokens=4, no_repeat_ngram_size=1, num_captions=2)
+    options = GenerationOptions(num_beams=2, max_new_tokens=4, no_repeat_ngram_size=1, num_captions=2)
     found = beam_search(Stepper(World(2, 8), 1), torch.tensor([[START, 3, 4]]), options, [1])
     for place in range(2):
         tokens = found.tokens[0, place, : found.lengths[0, place]].tolist()

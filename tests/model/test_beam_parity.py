@@ -1,16 +1,16 @@
 """The captions that beam search finds are, token for token, those of transformers' `generate`."""
 
 import random
-from dataclasses import asdict
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from model.beam import BeamResult, beam_search
+from model.beam import beam_search
+from model.generation import Continuations
 from model.network import CaptionModel
-from model.options import BeamOptions
+from model.options import GenerationOptions
 from tests.model.hugging_face import PAD, START, TheirModel, engine_model, random_model, random_pixels, save
 
 BATCH = 3
@@ -20,12 +20,12 @@ END_TOKENS: dict[int, tuple[int, ...]] = dict.fromkeys(
 END_TOKENS |= {1: (5,), 3: (1, 4, 7), 4: (9, 2), 6: (3,), 11: (2, 8), 16: (6,)}
 
 
-def drawn_options(seed: int) -> BeamOptions:
+def drawn_options(seed: int) -> GenerationOptions:
     """Options of which every one varies, `num_beams` through 1 … 5 in turn."""
     draw = random.Random(seed)
     beams = 1 + seed % 5
     longest = draw.choice([1, 5, 9, 12])
-    return BeamOptions(
+    return GenerationOptions(
         num_beams=beams,
         num_captions=draw.randint(1, beams),
         max_new_tokens=longest,
@@ -37,11 +37,11 @@ def drawn_options(seed: int) -> BeamOptions:
     )
 
 
-SHORT = BeamOptions(2, 2, 12, length_penalty=-0.5, early_stopping="never")  # where stopping is subtle
+SHORT = GenerationOptions(2, 2, 12, length_penalty=-0.5, early_stopping="never")  # where stopping is subtle
 DRAWN = [drawn_options(seed) for seed in range(200)] + [SHORT] * 40
 
 
-def search(model: CaptionModel, pixels: Tensor, options: BeamOptions) -> BeamResult:
+def search(model: CaptionModel, pixels: Tensor, options: GenerationOptions) -> Continuations:
     """What `Captioner` does, without its text."""
     cross = model.decoder.cross_keys_values(model.encode(pixels))
     cache = model.decoder.new_cache(len(pixels) * options.num_beams, options.max_new_tokens)
@@ -59,12 +59,9 @@ Pairs = list[tuple[TheirModel, CaptionModel]]
 Found = tuple[list[int], list[float], float]  # new tokens up to the end token, their log-probabilities, score
 
 
-def expected(theirs: TheirModel, pixels: Tensor, options: BeamOptions) -> list[Found]:
-    names = asdict(options)
-    names["num_return_sequences"] = names.pop("num_captions")
+def expected(theirs: TheirModel, pixels: Tensor, options: GenerationOptions) -> list[Found]:
     config = GenerationConfig(
-        **names,
-        do_sample=False,
+        **options.to_generation_config(),
         decoder_start_token_id=START,
         bos_token_id=START,
         pad_token_id=PAD,
@@ -138,7 +135,7 @@ def test_captions_end_where_transformers_ends_them(
     lengths = set()
     for theirs, ours in pairs:
         found = search(
-            ours, random_pixels(theirs, 8), BeamOptions(num_beams=3, num_captions=3, max_new_tokens=9)
+            ours, random_pixels(theirs, 8), GenerationOptions(num_beams=3, num_captions=3, max_new_tokens=9)
         )
         lengths |= set(found.lengths.flatten().tolist())
     assert len(lengths) > 4

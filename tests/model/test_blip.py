@@ -16,7 +16,7 @@ from model.checkpoint import family_of
 from model.config import read_json
 from model.errors import ConfigError
 from model.network import CaptionModel
-from model.options import BeamOptions
+from model.options import GenerationOptions
 from tests.model.hugging_face import engine_model, save
 
 START, SEP, CLS = 20, 3, 4
@@ -80,10 +80,10 @@ def test_numbers_are_those_of_transformers(seed: int, tmp_path: Path) -> None:
     assert_close(ours(pixels, tokens), expected)
 
 
-def drawn_options(seed: int) -> BeamOptions:
+def drawn_options(seed: int) -> GenerationOptions:
     draw = random.Random(seed)
     beams = 1 + seed % 5
-    return BeamOptions(
+    return GenerationOptions(
         num_beams=beams,
         num_captions=draw.randint(1, beams),
         max_new_tokens=draw.choice([4, 9, 12]),
@@ -96,7 +96,7 @@ def drawn_options(seed: int) -> BeamOptions:
 
 
 def ours_found(
-    model: CaptionModel, pixels: Tensor, prompt: list[int], options: BeamOptions
+    model: CaptionModel, pixels: Tensor, prompt: list[int], options: GenerationOptions
 ) -> list[tuple[list[int], float]]:
     cross = model.decoder.cross_keys_values(model.encode(pixels))
     rows = len(pixels) * options.num_beams

@@ -9,16 +9,20 @@ from PIL import Image
 
 from model.captioner import Caption, Captioner
 from model.errors import CheckpointError, ImageTooLarge, NotAnImage, OptionError
-from model.options import BeamOptions
+from model.options import GenerationOptions
 from model.precision import best_dtype
 from tests.tiny import OPTIONS, photo
 
 SEARCHES = [
-    BeamOptions(max_new_tokens=12),
-    BeamOptions(num_beams=4, num_captions=3, max_new_tokens=12),
-    BeamOptions(num_beams=3, num_captions=3, max_new_tokens=9, length_penalty=2.0, no_repeat_ngram_size=2),
-    BeamOptions(num_beams=2, max_new_tokens=12, length_penalty=-0.5, early_stopping=True, min_new_tokens=2),
-    BeamOptions(num_beams=5, max_new_tokens=16, repetition_penalty=1.3, early_stopping="never"),
+    GenerationOptions(max_new_tokens=12),
+    GenerationOptions(num_beams=4, num_captions=3, max_new_tokens=12),
+    GenerationOptions(
+        num_beams=3, num_captions=3, max_new_tokens=9, length_penalty=2.0, no_repeat_ngram_size=2
+    ),
+    GenerationOptions(
+        num_beams=2, max_new_tokens=12, length_penalty=-0.5, early_stopping=True, min_new_tokens=2
+    ),
+    GenerationOptions(num_beams=5, max_new_tokens=16, repetition_penalty=1.3, early_stopping="never"),
 ]
 
 
@@ -33,7 +37,7 @@ def texts(results: list[tuple[Caption, ...]]) -> list[list[str]]:
 
 @pytest.mark.parametrize("options", SEARCHES)
 def test_a_batch_says_what_its_photos_alone_say(
-    captioner: Captioner, photos: list[torch.Tensor], options: BeamOptions
+    captioner: Captioner, photos: list[torch.Tensor], options: GenerationOptions
 ) -> None:
     together = captioner.caption(photos, options)
     alone = [captioner.caption([pixels], options)[0] for pixels in photos]
@@ -56,7 +60,7 @@ def test_photos_are_told_apart(captioner: Captioner, photos: list[torch.Tensor])
 
 @pytest.mark.parametrize("options", SEARCHES)
 def test_scores_and_texts_are_made_of_the_tokens(
-    captioner: Captioner, photos: list[torch.Tensor], options: BeamOptions
+    captioner: Captioner, photos: list[torch.Tensor], options: GenerationOptions
 ) -> None:
     for captions in captioner.caption(photos, options):
         assert [c.score for c in captions] == sorted((c.score for c in captions), reverse=True)
@@ -87,7 +91,7 @@ def test_the_checkpoints_own_options_are_the_default(
 
 
 def test_captions_begin_with_the_prompt(captioner: Captioner, photos: list[torch.Tensor]) -> None:
-    options = BeamOptions(num_beams=3, num_captions=3, max_new_tokens=6)
+    options = GenerationOptions(num_beams=3, num_captions=3, max_new_tokens=6)
     for captions in captioner.caption(photos[:4], options, prompt="a dog"):
         for caption in captions:
             assert caption.text.startswith("a dog")
@@ -98,7 +102,7 @@ def test_captions_begin_with_the_prompt(captioner: Captioner, photos: list[torch
 
 
 def test_a_prompt_takes_positions_from_the_caption(captioner: Captioner, photos: list[torch.Tensor]) -> None:
-    options = BeamOptions(max_new_tokens=16)
+    options = GenerationOptions(max_new_tokens=16)
     captioner.caption(photos[:1], options)
     with pytest.raises(OptionError, match="16 is more than the 14 positions that the model has left"):
         captioner.caption(photos[:1], options, prompt="a dog")
@@ -112,11 +116,11 @@ def test_captions_may_be_as_long_as_the_model_has_positions(
     captioner: Captioner, photos: list[torch.Tensor]
 ) -> None:
     longest = captioner.model.config.decoder.n_positions
-    options = BeamOptions(num_beams=2, max_new_tokens=longest, min_new_tokens=longest)
+    options = GenerationOptions(num_beams=2, max_new_tokens=longest, min_new_tokens=longest)
     ((caption,),) = captioner.caption(photos[:1], options)
     assert len(caption.tokens) == longest
     with pytest.raises(OptionError, match="max_new_tokens") as caught:
-        captioner.caption(photos[:1], BeamOptions(max_new_tokens=longest + 1))
+        captioner.caption(photos[:1], GenerationOptions(max_new_tokens=longest + 1))
     assert caught.value.field == "max_new_tokens"
 
 

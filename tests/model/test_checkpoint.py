@@ -16,7 +16,7 @@ import model.checkpoint
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.config import read_json
 from model.errors import CheckpointError, ConfigError, WeightsError
-from model.options import BeamOptions
+from model.options import GenerationOptions
 from tests.tiny import OPTIONS
 
 WTE = "decoder.transformer.wte.weight"
@@ -181,12 +181,12 @@ def test_a_tokenizer_that_is_too_large_is_refused(folder: Path) -> None:
 def test_without_a_generation_file_the_options_are_in_the_configuration(folder: Path) -> None:
     """Also in the decoder's part of it, as published files have it and transformers reads it."""
     (folder / "generation_config.json").unlink()
-    assert load_checkpoint(folder).options == BeamOptions()
+    assert load_checkpoint(folder).options == GenerationOptions()
     raw = read_json(folder / "config.json")
     edit_json(folder / "config.json", num_beams=4, decoder=raw["decoder"] | {"max_length": 7, "num_beams": 2})
     theirs = VisionEncoderDecoderModel.from_pretrained(folder).generation_config
     assert (theirs.num_beams, theirs.max_length) == (4, 7)
-    assert load_checkpoint(folder).options == BeamOptions(num_beams=4, max_new_tokens=6)
+    assert load_checkpoint(folder).options == GenerationOptions(num_beams=4, max_new_tokens=6)
 
 
 def test_token_ids_of_the_generation_file_win(folder: Path) -> None:

@@ -12,7 +12,7 @@ from model.checkpoint import Checkpoint, save_checkpoint
 from model.config import GPT2Config, ModelConfig, VisionConfig
 from model.image import ImageConfig
 from model.network import CaptionModel
-from model.options import BeamOptions
+from model.options import GenerationOptions
 from tests.model.hugging_face import TheirModel, engine_model, random_model, random_pixels, save
 from tests.model.tokens import byte_level_tokenizer
 
@@ -99,7 +99,7 @@ def random_engine_model(*, tied: bool, seed: int = 0) -> CaptionModel:
 def test_transformers_reads_what_the_engine_writes(tied: bool, tmp_path: Path) -> None:
     ours = random_engine_model(tied=tied)
     checkpoint = Checkpoint(
-        ours, byte_level_tokenizer(), ImageConfig(size=(16, 16)), BeamOptions(num_beams=2)
+        ours, byte_level_tokenizer(), ImageConfig(size=(16, 16)), GenerationOptions(num_beams=2)
     )
     save_checkpoint(tmp_path / "ours", checkpoint, dtype=torch.float32)
     theirs = VisionEncoderDecoderModel.from_pretrained(tmp_path / "ours").eval()
@@ -113,7 +113,7 @@ def test_transformers_reads_what_the_engine_writes(tied: bool, tmp_path: Path) -
 @torch.inference_mode()
 def test_stored_halves_come_back_as_the_same_halves(tmp_path: Path) -> None:
     ours = random_engine_model(tied=True)
-    checkpoint = Checkpoint(ours, byte_level_tokenizer(), ImageConfig(size=(16, 16)), BeamOptions())
+    checkpoint = Checkpoint(ours, byte_level_tokenizer(), ImageConfig(size=(16, 16)), GenerationOptions())
     save_checkpoint(tmp_path / "halves", checkpoint)
     stored = load_file(tmp_path / "halves" / "model.safetensors")
     assert {weight.dtype for weight in stored.values()} == {torch.float16}

@@ -80,7 +80,7 @@ def test_many_photos_at_once_equal_one_by_one(server: Server) -> None:
     [
         ({}, 400),
         ({"body": b"GIF89a, but not really"}, 415),
-        ({"body": b'{"image": "JSON"}', "headers": {"Content-Type": "application/json"}}, 400),
+        ({"body": b'{"image": "JSON"}', "headers": {"Content-Type": "application/json"}}, 415),
         ({"body": b"hello", "headers": {"Content-Type": "text/plain"}}, 400),
         ({"files": {"foto": ("p.png", photo(0))}}, 400),
         ({"files": {"image": ("p.png", photo(0)), "data": ("p.png", photo(0))}}, 400),

@@ -29,13 +29,13 @@ def localised(text: str, server: Server) -> str:
     text = text.replace("127.0.0.1:8080", str(server.config.inference))
     text = text.replace("127.0.0.1:8082", str(server.config.metrics))
     text = text.replace("127.0.0.1:7070", str(server.config.grpc_inference))
-    text = text.replace("/predictions/captioner", "/predictions/tiny")
+    text = re.sub(r"/(predictions|explanations|models)/captioner", r"/\1/tiny", text)
     return text.replace('model_name="captioner"', 'model_name="tiny"').replace(
         "$(make -s token)", server.key()
     )
 
 
-CURLS = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("curl ")]
+CURLS = [line for block in blocks("sh") for line in block.splitlines() if "curl -H" in line]
 EXAMPLE = next(json.loads(block) for block in blocks("json") if '"captions"' in block)
 
 
@@ -48,7 +48,14 @@ def test_curl_gets_a_reply_of_the_documented_shape(command: str, server: Server)
         text=True,
         check=True,
     )
-    assert keys(json.loads(done.stdout)) == keys(EXAMPLE)
+    reply = json.loads(done.stdout)
+    if "/v1/" in command:
+        assert reply.keys() == {"predictions", "model"}
+        assert len(reply["predictions"]) == 2
+        reply = {**reply["predictions"][0], "model": reply["model"]}
+    if "/explanations/" in command:
+        assert {"heatmaps", "photo", "grid"} <= reply.pop("explanation").keys()
+    assert keys(reply) == keys(EXAMPLE)
 
 
 def run_python(block: str, **names: object) -> None:
@@ -77,5 +84,5 @@ def test_engine_example(
 
 
 def test_there_are_examples() -> None:
-    assert len(CURLS) >= 2
+    assert len(CURLS) >= 7
     assert isinstance(EXAMPLE, dict)

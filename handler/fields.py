@@ -1,0 +1,108 @@
+"""The fields of a request beside the photo: their names, and their values from text or JSON.
+
+The names are the same in a JSON body, in multipart fields, in the inputs of gRPC and, with
+`X-Caption-` before them, in HTTP headers. Whether a value is allowed is judged later, in
+`handler.wish`: what is no number in text stays text, which no bound of a number allows.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from reprlib import repr as short
+from urllib.parse import unquote
+
+from handler.errors import RequestError
+from model.options import nearest
+
+
+class Kind(Enum):
+    """What a field's value is."""
+
+    INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+    NUMBER = re.compile(r"[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,3})?")
+    SWITCH = re.compile(r"(?i:true|false)")  # of early_stopping the two that are no text
+    TEXT = re.compile(r"(?!)")
+
+
+FIELDS: Mapping[str, Kind] = {
+    "num_beams": Kind.INTEGER,
+    "num_captions": Kind.INTEGER,
+    "max_new_tokens": Kind.INTEGER,
+    "min_new_tokens": Kind.INTEGER,
+    "length_penalty": Kind.NUMBER,
+    "early_stopping": Kind.SWITCH,
+    "no_repeat_ngram_size": Kind.INTEGER,
+    "repetition_penalty": Kind.NUMBER,
+    "do_sample": Kind.SWITCH,
+    "temperature": Kind.NUMBER,
+    "top_k": Kind.INTEGER,
+    "top_p": Kind.NUMBER,
+    "seed": Kind.INTEGER,
+    "prompt": Kind.TEXT,
+    "timings": Kind.SWITCH,
+    "explain": Kind.SWITCH,
+    "method": Kind.TEXT,
+    "form": Kind.TEXT,
+    "caption": Kind.TEXT,
+}
+
+HEADER = "x-caption-"
+
+
+def value_of(name: str, value: object) -> object:
+    """Read a value that came as text or bytes; one that was JSON is returned as it is.
+
+    Raises RequestError for an unknown name and for bytes that are no UTF-8.
+    """
+    check_name(name)
+    if isinstance(value, bytes | bytearray):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            raise RequestError("is no UTF-8 text", name) from None
+    if not isinstance(value, str):
+        return value
+    kind = FIELDS[name]
+    if not kind.value.fullmatch(value.strip()):
+        return value
+    text = value.strip().lower()
+    if kind is Kind.SWITCH:
+        return text == "true"
+    return int(text) if kind is Kind.INTEGER else float(text)
+
+
+def check_name(name: str) -> None:
+    """Raise RequestError for a name that no field has, with the nearest that one has."""
+    if name not in FIELDS:
+        raise RequestError(f"is not known{nearest(name, list(FIELDS))}", shortened(name))
+
+
+def shortened(name: str) -> str:
+    """Return a client's own name in a form that fits a message: printable, 30 characters at most."""
+    return short(name).strip("'\"")
+
+
+def from_headers(headers: Mapping[str, object]) -> dict[str, object]:
+    """Collect the fields among a request's headers: `X-Caption-Num-Beams: 3` is `num_beams`.
+
+    Values of text fields are percent-encoded UTF-8. TorchServe lists multipart fields here, too,
+    as mappings, which are passed over.
+    """
+    fields: dict[str, object] = {}
+    for header, value in headers.items():
+        if header.lower().startswith(HEADER) and isinstance(value, str):
+            name = header[len(HEADER) :].lower().replace("-", "_")
+            check_name(name)
+            fields[name] = value_of(name, unquote(value) if FIELDS[name] is Kind.TEXT else value)
+    return fields
+
+
+def merge(fields: dict[str, object], options: object, where: str) -> None:
+    """Add the fields of a JSON object to `fields`; raises RequestError for one given twice."""
+    if not isinstance(options, dict):
+        raise RequestError("is no JSON object", where)
+    for name, value in options.items():
+        check_name(name)
+        if name in fields:
+            raise RequestError(f"is given twice: in {where} and beside it", name)
+        fields[name] = value

@@ -1,0 +1,54 @@
+"""Integrated gradients: a known answer, their completeness axiom, and any number format."""
+
+from pathlib import Path
+
+import torch
+from torch.nn.functional import logsigmoid
+
+from model.captioner import Captioner
+from model.explain.bounds import ExplainBounds
+from model.explain.explainer import Explainer
+from model.explain.integrated_gradients import integrated_gradients
+from tests.model.explain.spot import PATCH, SpotModel, brightness, spot_target
+from tests.tiny import photo
+
+BOUNDS = ExplainBounds(batch=6)
+
+
+def test_all_of_a_words_heat_is_on_its_patch() -> None:
+    model = SpotModel([(1, 4), (0, 0)])
+    pixels = torch.rand(3, 3 * PATCH, 5 * PATCH, generator=torch.manual_seed(0)) / 10
+    found = integrated_gradients(spot_target(model), pixels, BOUNDS)
+    expected = torch.zeros(2, 3, 5)
+    for word, (row, column) in enumerate(model.patches):
+        lit = logsigmoid(brightness(pixels[None], (row, column))).item()
+        expected[word, row, column] = lit - logsigmoid(torch.tensor(0.0)).item()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_map_adds_up_to_what_the_photo_brings(captioner: Captioner) -> None:
+    explainer = Explainer(captioner)
+    pixels = captioner.preprocess(photo(3)) / 20  # near grey, where twenty steps are enough
+    caption = explainer.given(pixels, "a dog runs")
+    grey = explainer.given(torch.zeros_like(pixels), "a dog runs")
+    found = explainer.explain(pixels, caption, "integrated_gradients")
+    without = explainer.explain(torch.zeros_like(pixels), grey).words
+    assert len(found.heatmaps) == 3
+    for heatmap, word in zip(found.heatmaps, without, strict=True):
+        brought = heatmap.word.logprob - word.logprob
+        assert abs(float(heatmap.values.sum()) - brought) < 0.02 + 0.05 * abs(brought)
+
+
+def test_gradients_are_of_float32_whatever_the_models_format(tiny_folder: Path) -> None:
+    half = Captioner.from_folder(tiny_folder, dtype=torch.bfloat16)
+    whole = Captioner.from_folder(tiny_folder, dtype=torch.float32)
+    whole.model.bfloat16().float()  # rounded weights, whole numbers
+    pixels = half.preprocess(photo(1))
+    maps = []
+    for captioner in (half, whole):
+        explainer = Explainer(captioner)
+        caption = explainer.given(pixels, "a dog runs")
+        found = explainer.explain(pixels, caption, "integrated_gradients")
+        maps.append(torch.stack([heatmap.values for heatmap in found.heatmaps]))
+    torch.testing.assert_close(*maps)
+    assert half.model.encoder.norm.weight.dtype == torch.bfloat16  # its own weights stay as they are
