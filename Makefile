@@ -14,11 +14,11 @@ ENV := .venv/.installed
 ENV_DEV := .venv/.installed-dev
 STUBS := serving/inference_pb2.py
 
-.PHONY: help serve token caption stop archive train evaluate bench test lint check clean
+.PHONY: help serve token caption stop archive train evaluate bench bench-heatmaps test lint check clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 serve: $(if $(filter $(NAME).mar,$(MODELS)),archive) $(STUBS)  ## start the server and caption a photo [MODELS="a.mar b.mar"]
 	@$(BIN)/python -m serving start --models $(MODELS) --sample "$(SAMPLE)"
@@ -37,18 +37,23 @@ archive: $(ENV)  ## build NAME.mar [CHECKPOINT=folder or OWNER/NAME of the hub, 
 	@$(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)" --version "$(VERSION)" \
 	  $(if $(REVISION),--revision "$(REVISION)")
 
-train: $(ENV_DEV)  ## train on a COCO-format folder: make train DATA=folder [OUT= RECIPE= ENCODER=]
+train: $(ENV_DEV)  ## train on photos with captions: make train DATA=folder [INIT=checkpoint CONFIG= OUT= ENCODER= DECODER=]
 	@test -n "$(DATA)" || { echo 'error: train on what? make train DATA=folder' >&2; exit 1; }
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m training.train --data "$(DATA)" --out "$(OUT)" \
-	  $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(ENCODER),--encoder "$(ENCODER)")
+	  $(if $(INIT),--init "$(INIT)") $(if $(CONFIG),--config "$(CONFIG)") \
+	  $(if $(ENCODER),--encoder "$(ENCODER)") $(if $(DECODER),--decoder "$(DECODER)")
 
-evaluate: $(ENV_DEV)  ## score a checkpoint: make evaluate DATA=folder [CHECKPOINT= SPLIT=dev SCORES=file.json]
+evaluate: $(ENV_DEV)  ## score captions: make evaluate DATA=folder [CHECKPOINT=folder or .mar, or SERVER=url NAME=; SPLIT=dev SCORES=.json REPORT=.html SPICE=1]
 	@test -n "$(DATA)" || { echo 'error: evaluate on what? make evaluate DATA=folder' >&2; exit 1; }
-	@$(BIN)/python -m training.evaluate --checkpoint "$(CHECKPOINT)" --data "$(DATA)" --split "$(SPLIT)" \
-	  $(if $(SCORES),--out "$(SCORES)")
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m training.evaluate --data "$(DATA)" --split "$(SPLIT)" \
+	  $(if $(SERVER),--server "$(SERVER)" --name "$(NAME)",--checkpoint "$(CHECKPOINT)") \
+	  $(if $(SCORES),--out "$(SCORES)") $(if $(REPORT),--report "$(REPORT)") $(if $(SPICE),--spice)
 
 bench: $(ENV_DEV) $(STUBS)  ## measure engine and server, best on a quiet machine [CHECKPOINT= PHOTOS=folder]
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m bench --checkpoint "$(CHECKPOINT)" $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+bench-heatmaps: $(ENV_DEV)  ## train a captioner of drawn shapes and score the heatmaps on it
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m bench.heatmaps
 
 test: $(ENV_DEV) $(STUBS)  ## run the tests
 	$(BIN)/python -m pytest

@@ -1,18 +1,18 @@
 """Batches for caption training: augmented photos, and for each its captions as token rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer
 from torch import Tensor
 
+from model.image import ImageConfig
+from model.tokenizer import Tokenizer
 from training.captions import CaptionSet, may_be_mirrored, normalise
 from training.photos import Photos
-from training.vocabulary import end_token
 
 PADDING = -100
 """Target of positions after a caption's end; the end token itself has an id and is learned."""
@@ -44,18 +44,19 @@ class TokenisedCaptions:
 
     rows: tuple[tuple[tuple[int, ...], ...], ...]  # photo → caption → ids, without start or end
     mirrored: tuple[bool, ...]
-    end: int  # id of the token that starts, ends and pads
+    start: int  # id of the token that comes first
+    end: int  # id of the token that ends and pads
 
     @classmethod
-    def of(cls, captions: CaptionSet, tokenizer: Tokenizer) -> "TokenisedCaptions":
+    def of(cls, captions: CaptionSet, tokenizer: Tokenizer, start: int, end: int) -> "TokenisedCaptions":
         """Normalise and tokenise all captions of a split."""
+        texts = [normalise(caption) for group in captions.captions for caption in group]
+        encoded = iter(tokenizer.backend.encode_batch(texts, add_special_tokens=False))
         return cls(
-            rows=tuple(
-                tuple(tuple(e.ids) for e in tokenizer.encode_batch([normalise(c) for c in group]))
-                for group in captions.captions
-            ),
+            rows=tuple(tuple(tuple(next(encoded).ids) for _ in group) for group in captions.captions),
             mirrored=tuple(may_be_mirrored(group) for group in captions.captions),
-            end=end_token(tokenizer),
+            start=start,
+            end=end,
         )
 
 
@@ -63,21 +64,39 @@ class TokenisedCaptions:
 class Batch:
     """Teacher-forced captions of B photos, n for each, side by side."""
 
-    pixels: Tensor  # (B, 3, size, size) float32, −1 to 1
+    pixels: Tensor  # (B, 3, size, size) float32, normalised as the network wants it
     inputs: Tensor  # (B · n, T) int64: start token, words, padding
     targets: Tensor  # (B · n, T) int64: words, end token, PADDING
 
+    @property
+    def tokens(self) -> Tensor:
+        """How many targets count."""
+        return self.targets.ne(PADDING).sum()
 
-def caption_rows(captions: Sequence[Sequence[int]], end: int, most: int) -> tuple[Tensor, Tensor]:
+    def parts(self, number: int) -> Iterator["Batch"]:
+        """Cut into `number` batches of as many photos; it divides their number."""
+        tensors = (self.pixels, self.inputs, self.targets)
+        for pixels, inputs, targets in zip(*(tensor.chunk(number) for tensor in tensors), strict=True):
+            yield Batch(pixels, inputs, targets)
+
+    def to(self, device: torch.device) -> "Batch":
+        """Move to a device."""
+        return Batch(*(tensor.to(device) for tensor in (self.pixels, self.inputs, self.targets)))
+
+
+def caption_rows(
+    captions: Sequence[Sequence[int]], end: int, most: int, start: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Make inputs and targets (captions, T) of token rows; T is the longest with its end, or `most`.
 
-    A caption that is cut off has no end token to learn.
+    A caption that is cut off has no end token to learn. `start` is the end token where it is None.
     """
     length = min(most, 1 + max(len(caption) for caption in captions))
     inputs = torch.full((len(captions), length), end)
     targets = torch.full((len(captions), length), PADDING)
+    first = end if start is None else start
     for row, caption in enumerate(captions):
-        framed = torch.tensor([end, *caption, end])[: length + 1]
+        framed = torch.tensor([first, *caption, end])[: length + 1]
         inputs[row, : len(framed) - 1] = framed[:-1]
         targets[row, : len(framed) - 1] = framed[1:]
     return inputs, targets
@@ -106,6 +125,21 @@ def augment(photo: npt.NDArray[np.uint8], mirror: bool, how: Augmentation, rng: 
     return (mean + (scaled - mean) * rng.uniform(1 - how.contrast, 1 + how.contrast)).clamp(0, 2) - 1
 
 
+def normalised(pixels: Tensor, image: ImageConfig) -> Tensor:
+    """Pixels (…, 3, height, width) from −1 to 1 → the values that the network was made for."""
+    if image.rescale_factor == 1 / 255 and {*image.mean, *image.std} == {0.5}:
+        return pixels  # they are those
+    mean, std = torch.tensor(image.mean).view(3, 1, 1), torch.tensor(image.std).view(3, 1, 1)
+    return ((pixels + 1) * (127.5 * image.rescale_factor) - mean) / std
+
+
+def unchanged(photos: npt.NDArray[np.uint8], image: ImageConfig) -> Tensor:
+    """Photos (B, size, size, 3) as they are → what the engine makes of them, (B, 3, size, size)."""
+    pixels = torch.from_numpy(np.array(photos)).permute(0, 3, 1, 2).float()  # 0 … 255
+    mean, std = torch.tensor(image.mean).view(3, 1, 1), torch.tensor(image.std).view(3, 1, 1)
+    return (pixels * image.rescale_factor - mean) / std
+
+
 def training_batch(
     photos: Photos,
     captions: TokenisedCaptions,
@@ -114,12 +148,16 @@ def training_batch(
     captions_per_photo: int,
     most: int,
     how: Augmentation,
-    rng: Rng,
+    rngs: Sequence[Rng],
 ) -> Batch:
-    """Photos `indices`, augmented, with captions drawn for each; rows hold up to `most` tokens."""
-    chosen = [choose_captions(captions.rows[index], captions_per_photo, rng) for index in indices]
-    pixels = [
-        augment(photos[index], captions.mirrored[index] and rng.random() < 0.5, how, rng) for index in indices
-    ]
-    inputs, targets = caption_rows([row for group in chosen for row in group], captions.end, most)
+    """Photos `indices`, augmented, with captions drawn for each; rows hold up to `most` tokens.
+
+    Every photo has a generator of its own, so that it does not matter who else is in the batch.
+    """
+    chosen: list[Sequence[int]] = []
+    pixels = []
+    for index, rng in zip(indices, rngs, strict=True):
+        chosen.extend(choose_captions(captions.rows[index], captions_per_photo, rng))
+        pixels.append(augment(photos[index], captions.mirrored[index] and rng.random() < 0.5, how, rng))
+    inputs, targets = caption_rows(chosen, captions.end, most, captions.start)
     return Batch(torch.stack(pixels), inputs, targets)

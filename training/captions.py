@@ -1,18 +1,31 @@
-"""Captions in COCO format: one JSON file per split beside a folder of photos."""
+"""The captions of one split of a data folder, whatever file they come in, and what they say.
 
-import json
+A folder holds one of these, looked for in this order:
+
+captions_SPLIT.json or .csv   a file for each split
+dataset*.json                 Karpathy's file, which names the split of every photo
+captions.json or .csv         one file for all; `split_of` divides its photos
+
+Photos lie in `images/`, or beside the file.
+"""
+
+import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
+from training.caption_files import Entry, Reader, read_coco, read_csv, read_karpathy
 from training.errors import DataError
+from training.problems import Problems
 
 IMAGES = "images"  # folder of the photos, in the data folder
-SIDED = re.compile(r"\b(left|right)\b")
-Field = TypeVar("Field")
+READERS: dict[str, Reader] = {".json": read_coco, ".csv": read_csv}
 
-SHOWN = 5  # names listed in an error before "and N more"
+SIDED = re.compile(
+    r"\b(left|right)(s|y|ies|most|wards?|hand(ed|er|ers)?|sides?)?\b|\b(anti|counter)?clockwise\b"
+)
+"""Words that a mirrored photo would make wrong."""
 
 
 @dataclass(frozen=True)
@@ -20,54 +33,66 @@ class CaptionSet:
     """The photos of one split and their captions, as written; photos without captions are left out."""
 
     images: Path  # the folder that the names are in
-    ids: tuple[int, ...]  # COCO image ids
+    ids: tuple[int, ...]  # the file's own; where it has none, places in it
     names: tuple[str, ...]
     captions: tuple[tuple[str, ...], ...]  # at least one for each photo
 
-
-def caption_file(folder: Path, split: str) -> Path:
-    """Where a split's captions lie in a data folder."""
-    return folder / f"captions_{split}.json"
+    def digest(self) -> str:
+        """Tell whether two sets are the same photos with the same captions."""
+        return hashlib.sha256(repr((self.names, self.captions)).encode()).hexdigest()[:16]
 
 
 def read_captions(folder: Path, split: str) -> CaptionSet:
     """Read and check one split of a data folder.
 
-    Raises DataError naming the file and the field: unreadable JSON, a missing or ill-typed field,
-    an empty caption, a caption of an unknown photo, a photo that is not in the folder.
+    Raises DataError with a line for everything that is wrong, naming file and field: a file that
+    cannot be read, a missing or ill-typed field, a duplicate id, an empty caption, a caption of an
+    unknown photo, a photo that is not there.
     """
-    path = caption_file(folder, split)
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    names: dict[int, str] = {}
-    for index, image in enumerate(_list(path, raw, "images")):
-        where = f"images[{index}]"
-        names[_field(path, where, image, "id", int)] = _field(path, where, image, "file_name", str)
-    captions: dict[int, list[str]] = {photo: [] for photo in names}
-    for index, annotation in enumerate(_list(path, raw, "annotations")):
-        where = f"annotations[{index}]"
-        photo = _field(path, where, annotation, "image_id", int)
-        caption = _field(path, where, annotation, "caption", str)
-        if photo not in names:
-            raise DataError(f"{path}: {where}.image_id is {photo}, which no entry of images has")
-        if not normalise(caption):
-            raise DataError(f"{path}: {where}.caption is empty")
-        captions[photo].append(caption)
-    used = [photo for photo in names if captions[photo]]
-    if not used:
-        raise DataError(f"{path}: annotations holds no caption")
-    images = folder / IMAGES
-    if missing := [names[photo] for photo in used if not (images / names[photo]).is_file()]:
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        raise DataError(f"{path}: images not found in {images}: {', '.join(missing[:SHOWN])}{more}")
+    problems = Problems()
+    found = read_split(folder, split, problems)
+    problems.check()
+    if not found.names:
+        raise DataError(f"{folder}: split {split!r} holds no caption")
+    return found
+
+
+def has_split(folder: Path, split: str) -> bool:
+    """Tell whether a data folder has photos of a split, be something wrong with them or not."""
+    problems = Problems()
+    path, _ = _source(folder, split)
+    return path is not None and bool(read_split(folder, split, problems).names or len(problems))
+
+
+def read_split(folder: Path, split: str, problems: Problems) -> CaptionSet:
+    """Read one split, which may be empty; what is wrong is added to `problems` and left out."""
+    path, reader = _source(folder, split)
+    if path is None:
+        names = f"captions_{split}.json, captions_{split}.csv, dataset*.json, captions.json or captions.csv"
+        raise DataError(f"{folder} has no captions of split {split!r}: {names} is needed")
+    entries = reader(path, problems)
+    if path.stem == "captions":
+        entries = [entry for entry in entries if split_of(entry.name) == split]
+    used = [entry for entry in entries if entry.split in (None, split) and entry.captions]
+    images = _images(folder, used)
+    present = [entry for entry in used if (images / entry.name).is_file()]
+    for entry in used:
+        if not (images / entry.name).is_file():
+            problems.add("missing photos", f"{path}: photo {entry.name} is not in {images}")
     return CaptionSet(
         images=images,
-        ids=tuple(used),
-        names=tuple(names[photo] for photo in used),
-        captions=tuple(tuple(captions[photo]) for photo in used),
+        ids=tuple(entry.id for entry in present),
+        names=tuple(entry.name for entry in present),
+        captions=tuple(tuple(entry.captions) for entry in present),
     )
+
+
+def split_of(name: str) -> str:
+    """Divide photos where their file does not: a tenth, by the SHA-256 of the name, is `dev`.
+
+    A photo keeps its split when others are added or taken away.
+    """
+    return "dev" if hashlib.sha256(name.encode()).digest()[0] < 256 / 10 else "train"
 
 
 def normalise(caption: str) -> str:
@@ -81,20 +106,33 @@ def normalise(caption: str) -> str:
     return text.rstrip(". ")
 
 
-def may_be_mirrored(captions: tuple[str, ...]) -> bool:
-    """Tell whether a mirrored photo still fits its captions: none of them says left or right."""
+def may_be_mirrored(captions: Sequence[str]) -> bool:
+    """Tell whether a mirrored photo still fits its captions: none of them tells sides apart."""
     return not any(SIDED.search(caption.lower()) for caption in captions)
 
 
-def _list(path: Path, raw: object, name: str) -> list[Any]:
-    value = raw.get(name) if isinstance(raw, dict) else None
-    if not isinstance(value, list):
-        raise DataError(f"{path}: field {name} is missing or no list")
-    return value
+def _source(folder: Path, split: str) -> tuple[Path | None, Reader]:
+    """Find the file of a split; None where the folder has none."""
+    for suffix, reader in READERS.items():
+        if (path := folder / f"captions_{split}{suffix}").is_file():
+            return path, reader
+    if any(folder.glob("captions_*.json")) or any(folder.glob("captions_*.csv")):
+        return None, read_coco  # other splits have files of their own
+    karpathy = sorted(folder.glob("dataset*.json"))
+    if len(karpathy) > 1:
+        raise DataError(f"{folder} has several dataset files: {', '.join(path.name for path in karpathy)}")
+    if karpathy:
+        return karpathy[0], read_karpathy
+    for suffix, reader in READERS.items():
+        if (path := folder / f"captions{suffix}").is_file():
+            return path, reader
+    return None, read_coco
 
 
-def _field(path: Path, where: str, entry: object, name: str, kind: type[Field]) -> Field:
-    value = entry.get(name) if isinstance(entry, dict) else None
-    if not isinstance(value, kind):
-        raise DataError(f"{path}: field {where}.{name} is missing or no {kind.__name__}")
-    return value
+def _images(folder: Path, entries: Sequence[Entry]) -> Path:
+    """Tell which folder the names are in: `images/`, or the folder itself where it has more of them."""
+    inside = folder / IMAGES
+    if all((inside / entry.name).is_file() for entry in entries):
+        return inside
+    found = {images: sum((images / entry.name).is_file() for entry in entries) for images in (inside, folder)}
+    return folder if found[folder] > found[inside] else inside

@@ -15,3 +15,7 @@ class DataError(TrainingError):
 
 class SnapshotError(TrainingError):
     """A saved training state does not fit the run that wants to resume from it."""
+
+
+class ScoringError(TrainingError):
+    """Captions cannot be scored, or what makes them cannot be asked; the message says why."""

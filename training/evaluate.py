@@ -1,95 +1,143 @@
-"""Score a checkpoint on one split of a data folder. `python -m training.evaluate --help`."""
+"""Score captions of one split of a data folder. `python -m training.evaluate --help`.
+
+checkpoint folder, archive or running server → captions → scores → table, JSON file, HTML report
+"""
 
 import argparse
 import json
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from model.captioner import Captioner
 from model.errors import CaptionerError
-from model.options import BeamOptions
-from training.captions import CaptionSet, read_captions
+from model.options import GenerationOptions
+from training.captioning import Captioned, caption_with_engine
+from training.captions import CaptionSet, has_split, read_captions, read_split
+from training.curves import Curves, history_beside, read_curves
 from training.errors import TrainingError
-from training.scores import distinct_rate, mean_length, score_captions
+from training.evaluation import Evaluation, score
+from training.packed import open_archive
+from training.problems import Problems
+from training.report import write_report
+from training.served import caption_with_server, key_for, server_url
+from training.spice import require_core_nlp
 
 logger = logging.getLogger("training.evaluate")
 
-BATCH = 32  # photos that go through the encoder and the beam search together
+TRAIN = "train"
 
 
-def caption_split(captioner: Captioner, photos: CaptionSet, options: BeamOptions) -> list[str]:
-    """Caption every photo of a split: the best caption of each, in order."""
-    made: list[str] = []
-    with tqdm(total=len(photos.names), desc="captioning", unit="photo", disable=None) as bar:
-        for start in range(0, len(photos.names), BATCH):
-            names = photos.names[start : start + BATCH]
-            pixels = [captioner.preprocess((photos.images / name).read_bytes()) for name in names]
-            made.extend(captions[0].text for captions in captioner.caption(pixels, options))
-            bar.update(len(names))
-    return made
+def caption_with_checkpoint(path: Path, photos: CaptionSet, overrides: Sequence[str]) -> Captioned:
+    """Caption a split with a checkpoint folder or an archive."""
+    if path.is_dir():
+        captioner = Captioner.from_folder(path)
+        return caption_with_engine(captioner, photos, changed(captioner.options, overrides))
+    if not path.is_file():
+        raise TrainingError(f"{path} is neither a checkpoint folder nor an archive")
+    with open_archive(path) as (captioner, options):
+        return caption_with_engine(captioner, photos, changed(options, overrides))
 
 
-def evaluate(captioner: Captioner, photos: CaptionSet, options: BeamOptions) -> dict[str, float]:
-    """All scores of a captioner on a split."""
-    started = time.monotonic()
-    made = caption_split(captioner, photos, options)
-    seconds = time.monotonic() - started
-    references = dict(zip(photos.ids, photos.captions, strict=True))
-    scores = score_captions(dict(zip(photos.ids, made, strict=True)), references)
-    return scores | {
-        "distinct captions": distinct_rate(made),
-        "words a caption": mean_length(made),
-        "photos a second": len(made) / seconds,
-    }
-
-
-def table(scores: dict[str, float]) -> str:
-    """Scores as aligned lines."""
-    width = max(len(name) for name in scores)
-    return "\n".join(f"{name:<{width}}  {value:8.4f}" for name, value in scores.items())
-
-
-def _options(captioner: Captioner, overrides: Sequence[str]) -> BeamOptions:
-    pairs = dict(override.partition("=")[::2] for override in overrides)
+def changed(options: GenerationOptions, overrides: Sequence[str]) -> GenerationOptions:
+    """Replace options by NAME=VALUE with JSON values."""
     values = {}
-    for name, text in pairs.items():
+    for name, _, text in (override.partition("=") for override in overrides):
         try:
             values[name] = json.loads(text)
         except ValueError:
             raise TrainingError(f"option {name}={text}: a JSON value is needed, as in num_beams=4") from None
-    return captioner.options.replace(**values)
+    return options.replace(**values)
+
+
+def training_captions(data: Path, split: str) -> list[str]:
+    """Captions that a captioner of this data learned from; none where `split` is one of them."""
+    if split == TRAIN or not has_split(data, TRAIN):
+        return []
+    # What is wrong with another split does not matter here.
+    return [text for group in read_split(data, TRAIN, Problems()).captions for text in group]
+
+
+def evaluate(given: argparse.Namespace) -> tuple[Evaluation, CaptionSet]:
+    """Check what can be checked before captioning; then caption and score."""
+    if given.spice:
+        require_core_nlp()
+    photos = read_captions(given.data, given.split)
+    if given.server is None:
+        source = str(given.checkpoint)
+        captioned = caption_with_checkpoint(given.checkpoint, photos, given.options)
+    else:
+        if given.options:
+            raise TrainingError("options are the server's own: set them in its model-config.yaml")
+        server = server_url(given.server)
+        source = f"{given.name} at {server}"
+        captioned = caption_with_server(server, given.name, key_for(server, Path.cwd()), photos)
+    known = training_captions(given.data, given.split)
+    result = score(
+        captioned,
+        photos,
+        source=source,
+        data=given.data,
+        split=given.split,
+        known=known,
+        with_spice=given.spice,
+    )
+    return result, photos
+
+
+def curves_of(given: argparse.Namespace) -> Curves:
+    """Read the history of the run: the one that was asked for, else the one beside the checkpoint."""
+    path = given.history
+    if path is None and given.checkpoint is not None and given.checkpoint.is_dir():
+        path = history_beside(given.checkpoint)
+    return () if path is None else read_curves(path)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate",
+        description="Score captions with BLEU, METEOR, ROUGE-L and CIDEr. CAPTIONER_KEY in the environment "
+        "is the key of a server that is not the one started here.",
+    )
+    captioner = parser.add_mutually_exclusive_group(required=True)
+    captioner.add_argument("--checkpoint", type=Path, help="checkpoint folder, or an archive (.mar)")
+    captioner.add_argument("--server", metavar="URL", help="a running server, as in http://localhost:8080")
+    parser.add_argument("--name", default="captioner", help="the server's model; by default %(default)s")
+    parser.add_argument("--data", type=Path, required=True, help="folder with captions and images/")
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--spice", action="store_true", help="score SPICE, too; needs CoreNLP")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write scores and captions")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="where to write a page to look at")
+    parser.add_argument(
+        "--history",
+        type=Path,
+        help="a run's history.jsonl; by default the one beside the checkpoint",
+    )
+    parser.add_argument("options", nargs="*", help="generation options, as in num_beams=4 length_penalty=0.8")
+    return parser
 
 
 def main() -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(description="Score a checkpoint with BLEU, METEOR, ROUGE-L and CIDEr.")
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with captions_SPLIT.json and images/"
-    )
-    parser.add_argument("--split", default="dev")
-    parser.add_argument("--out", type=Path, help="where to write the scores as JSON")
-    parser.add_argument("options", nargs="*", help="generation options, as in num_beams=4 length_penalty=0.8")
-    given = parser.parse_args()
+    """Command line; 1 where something is wrong or a photo got no caption."""
+    given = arguments().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        captioner = Captioner.from_folder(given.checkpoint)
-        photos = read_captions(given.data, given.split)
-        scores = evaluate(captioner, photos, _options(captioner, given.options))
-    except (TrainingError, CaptionerError) as error:
+        curves = curves_of(given)
+        result, photos = evaluate(given)
+        for photo in result.failed:
+            logger.error("%s: no caption, %s", photo.file_name, photo.failure)
+        sys.stdout.write(result.table() + "\n")
+        if given.out is not None:
+            result.write(given.out)
+        if given.report is not None:
+            write_report(given.report, result, photos, curves)
+            logger.info("%s: %.1f MB", given.report, given.report.stat().st_size / 1e6)
+    except (TrainingError, CaptionerError, OSError) as error:
         logger.error("%s", error)
         return 1
-    sys.stdout.write(table(scores) + "\n")
-    if given.out is not None:
-        aside = given.out.with_suffix(".aside")
-        aside.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-        aside.replace(given.out)
-    return 0
+    return 1 if result.failed else 0
 
 
 if __name__ == "__main__":

@@ -17,15 +17,18 @@ from torch.optim import AdamW, Muon, Optimizer
 class OptimizerRecipe:
     """Peak learning rates and the weight decay that both optimizers share."""
 
-    muon_rate: float  # of the blocks' matrices, in AdamW's scale of updates
+    muon_rate: float  # of the blocks' matrices, in AdamW's scale of updates; 0: AdamW trains them, too
     adamw_rate: float  # of embeddings, outputs, biases and norms
     weight_decay: float
     gradient_norm: float  # gradients are scaled down to this length, all together
 
     def __post_init__(self) -> None:
-        for name in ("muon_rate", "adamw_rate", "gradient_norm"):
+        for name in ("adamw_rate", "gradient_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: a number above 0 is needed")
+        for name in ("muon_rate", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: a number of at least 0 is needed")
 
 
 def make_optimizers(
@@ -43,7 +46,7 @@ def make_optimizers(
         decayed: list[Tensor] = []
         free: list[Tensor] = []
         for name, parameter in module.named_parameters():
-            if "blocks." in name and parameter.ndim == 2:
+            if recipe.muon_rate and "blocks." in name and parameter.ndim == 2:
                 matrices.append(parameter)
             elif parameter.ndim < 2 or "position" in name or "class_token" in name:
                 free.append(parameter)
@@ -53,11 +56,7 @@ def make_optimizers(
         muon.append({"params": matrices, "peak": recipe.muon_rate * scale})
         adamw.append({"params": decayed, "peak": rate, "weight_decay": decay})
         adamw.append({"params": free, "peak": rate, "weight_decay": 0.0})
-    return (
-        Muon(
-            [group for group in muon if group["params"]],
-            weight_decay=recipe.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        ),
-        AdamW(adamw, fused=True),
-    )
+    optimizers: list[Optimizer] = [AdamW(adamw, fused=True)]
+    if muon := [group for group in muon if group["params"]]:
+        optimizers.insert(0, Muon(muon, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"))
+    return tuple(optimizers)

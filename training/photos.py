@@ -3,8 +3,8 @@
 Decoding takes longer than a training step does; a cached array makes the model the limit.
 """
 
+import fcntl
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,42 +16,62 @@ from tqdm import tqdm
 from model.errors import ImageError
 from model.image import decode
 from training.errors import DataError
+from training.problems import Problems
 
 Photos = npt.NDArray[np.uint8]
 """(photos, size, size, 3): RGB, 0 to 255, rows from the top."""
 
 
-def load_photos(folder: Path, names: Sequence[str], size: int, cache: Path) -> Photos:
-    """Decode `names` of `folder`, squashed to size × size pixels (bilinear), through the folder `cache`.
+def load_photos(
+    folder: Path,
+    names: Sequence[str],
+    size: int,
+    cache: Path,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Photos:
+    """Decode `names` of `folder`, squashed to size × size pixels, through the folder `cache`.
 
     The result is a read-only memory map, one photo per name and in that order. Names, sizes and
-    modification times of the files are part of the cache's key.
-    Raises DataError naming the first photo that is missing or unreadable.
+    modification times of the files are part of the cache's key. Of several processes that want
+    the same photos one decodes and the others wait.
+    Raises DataError naming the photos that are missing or unreadable.
     """
-    path = cache / f"photos-{_fingerprint(folder, names, size)}.npy"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}")
-        shape = (len(names), size, size, 3)
-        photos = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
-        for index, name in enumerate(tqdm(names, desc="decoding photos", unit="photo", disable=None)):
-            photos[index] = _decode(folder / name, size)
-        photos.flush()
-        aside.replace(path)
+    problems = Problems()
+    key = _fingerprint(
+        folder, names, f"{size}" if resample == Image.Resampling.BILINEAR else f"{size} {resample.name}"
+    )
+    path = cache / f"photos-{key}.npy"
+    cache.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            aside = path.with_suffix(".aside")
+            shape = (len(names), size, size, 3)
+            photos = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
+            for index, name in enumerate(tqdm(names, desc="decoding photos", unit="photo", disable=None)):
+                photo = read_photo(folder / name, problems)
+                if photo is not None:
+                    photos[index] = np.asarray(photo.resize((size, size), resample))
+            if len(problems):
+                aside.unlink()
+            problems.check()
+            photos.flush()
+            aside.replace(path)
     mapped: Photos = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
 
 
-def _decode(path: Path, size: int) -> Photos:
+def read_photo(path: Path, problems: Problems) -> Image.Image | None:
+    """Decode one file; where that fails the reason is added to `problems`."""
     try:
-        photo = decode(path.read_bytes())
-    except ImageError as error:
-        raise DataError(f"{path}: {error}") from None
-    return np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR))
+        return decode(path.read_bytes())
+    except (ImageError, OSError) as error:
+        problems.add("unreadable photos", f"{path}: {error}")
+        return None
 
 
-def _fingerprint(folder: Path, names: Sequence[str], size: int) -> str:
-    digest = hashlib.sha256(f"{folder.resolve()} {size}".encode())
+def _fingerprint(folder: Path, names: Sequence[str], form: str) -> str:
+    digest = hashlib.sha256(f"{folder.resolve()} {form}".encode())
     for name in names:
         try:
             status = (folder / name).stat()

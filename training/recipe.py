@@ -2,7 +2,8 @@
 
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import TypeVar, get_type_hints
+from types import NoneType
+from typing import TypeVar, get_args, get_type_hints
 
 import yaml
 
@@ -35,11 +36,17 @@ def _build(raw: object, kind: type[Recipe], where: str) -> Recipe:
     if missing := sorted(required - set(raw)):
         raise RecipeError(f"{where}: field {', '.join(missing)} is missing")
     types = get_type_hints(kind)
-    values = {
-        name: _build(value, types[name], f"{where}, {name}") if is_dataclass(types[name]) else value
-        for name, value in raw.items()
-    }
+    values = {name: _value(value, types[name], f"{where}, {name}") for name, value in raw.items()}
     try:
         return kind(**values)
     except (TypeError, ValueError, CaptionerError) as error:
         raise RecipeError(f"{where}: {error}") from None
+
+
+def _value(value: object, kind: object, where: str) -> object:
+    """Build what a field holds: itself, or the dataclass that its type is, perhaps beside None."""
+    options = get_args(kind) or (kind,)
+    if value is None and NoneType in options:
+        return None
+    nested = [option for option in options if isinstance(option, type) and is_dataclass(option)]
+    return _build(value, nested[0], where) if nested else value

@@ -1,84 +1,125 @@
 """Train a captioner on photos with captions. `python -m training.train --help`.
 
-data folder → captions → vocabulary → photos → network → steps → checkpoint
+data folder → captions and photos → vocabulary → network → steps → checkpoint
 """
 
 import argparse
 import logging
 import sys
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
 from model.errors import CaptionerError
-from training.captions import caption_file, normalise, read_captions
-from training.errors import TrainingError
+from model.image import ImageConfig
+from training.batches import TokenisedCaptions
+from training.captions import CaptionSet
+from training.data import load_data
+from training.dev import DevScores
+from training.errors import RecipeError, TrainingError
+from training.network import load_part, new_network, old_network
+from training.photos import Photos
+from training.processes import Processes, join_processes
 from training.recipe import read_recipe
-from training.trainer import Split, Trainer, TrainRecipe
-from training.vocabulary import learn_vocabulary
+from training.run import Dev, Run
+from training.train_recipe import TrainRecipe
+from training.trainer import Split, Trainer
 
 logger = logging.getLogger("training.train")
 
-SNAPSHOT_SECONDS = 180  # at most this much work is lost when a run is killed
+RECIPES = Path("training/recipes")
+SAVE_SECONDS = 180.0
 
 
-def train(data: Path, recipe: TrainRecipe, out: Path, cache: Path, encoder: Path | None = None) -> None:
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from, besides drawn weights."""
+
+    init: Path | None = None  # a checkpoint folder
+    encoder: Path | None = None  # weights of training.pretrain, for a new network
+    decoder: Path | None = None  # weights of training.text, for a new network
+
+    def __post_init__(self) -> None:
+        if self.init is not None and (self.encoder is not None or self.decoder is not None):
+            raise RecipeError(
+                "a checkpoint to start from brings its encoder and decoder: give one or the other"
+            )
+
+
+def train(
+    data: Path,
+    recipe: TrainRecipe,
+    out: Path,
+    *,
+    cache: Path,
+    start: Start,
+    processes: Processes,
+    save_seconds: float = SAVE_SECONDS,
+) -> None:
     """Train on a data folder; ends with `out/checkpoint`, and resumes what was begun in `out`."""
-    captions = read_captions(data, "train")
-    vocabulary = learn_vocabulary(
-        (normalise(caption) for group in captions.captions for caption in group), recipe.decoder.vocab_size
-    )
-    size = recipe.encoder.image_size
-    trainer = Trainer(recipe, vocabulary, Split.of(captions, vocabulary, size, cache))
-    dev = None
-    if caption_file(data, "dev").exists():
-        dev = Split.of(read_captions(data, "dev"), vocabulary, size, cache)
-    snapshot = out / "snapshot.safetensors"
-    start = 0
-    if snapshot.exists():
-        start = trainer.resume(snapshot)
-        logger.info("resuming after step %d of %d", start, trainer.steps)
-    elif encoder is not None:
-        trainer.load_encoder(encoder)
-    run(trainer, start, dev, out)
+    network = None if start.init is None else old_network(recipe, start.init)
+    if network is not None:
+        image = network.image
+    elif recipe.encoder is not None:
+        size = recipe.encoder.image_size
+        image = ImageConfig(size=(size, size))
+    else:
+        raise RecipeError(
+            "the recipe has no encoder and decoder: a checkpoint to start from is needed (INIT)"
+        )
+    found = load_data(data, image, cache)
+    network = new_network(recipe, found.train[0]) if network is None else network
+    for part, path, name in (
+        (network.model.encoder, start.encoder, "encoder"),
+        (network.model.decoder, start.decoder, "decoder"),
+    ):
+        if path is not None:
+            load_part(part, path, name)
+    config = network.model.config
+
+    def tokenised(captions: CaptionSet, photos: Photos) -> Split:
+        ids = (config.decoder_start_token_id, config.eos_token_ids[0])
+        return Split(photos, TokenisedCaptions.of(captions, network.tokenizer, *ids))
+
+    trainer = Trainer(recipe, network, tokenised(*found.train), processes)
+    dev = Dev(tokenised(*found.dev), DevScores(*found.dev)) if found.dev and processes.first else None
+    identity = f"{recipe!r} {found.train[0].digest()} {start.init}"
+    Run(trainer, dev, out, identity, save_seconds).go()
 
 
-def run(trainer: Trainer, start: int, dev: Split | None, out: Path) -> None:
-    """Do all steps from `start` on, with progress, dev losses, snapshots and checkpoints."""
-    saved = time.monotonic()
-    losses: list[float] = []
-    with tqdm(total=trainer.steps, initial=start, desc="training", unit="step", disable=None) as bar:
-        for step in range(start, trainer.steps):
-            losses.append(trainer.step(step))
-            bar.update()
-            bar.set_postfix(loss=f"{losses[-1]:.3f}")
-            epoch, position = divmod(step + 1, trainer.steps_per_epoch)
-            if position == 0:
-                logger.info("epoch %d of %d: loss %.4f", epoch, trainer.recipe.epochs, np.mean(losses))
-                losses = []
-                if epoch % trainer.recipe.report_epochs == 0 or step + 1 == trainer.steps:
-                    if dev is not None:
-                        logger.info("epoch %d: dev loss %.4f", epoch, trainer.loss_on(dev))
-                    trainer.save_checkpoint(out / "checkpoint")
-            if time.monotonic() - saved > SNAPSHOT_SECONDS or step + 1 == trainer.steps:
-                trainer.save(out / "snapshot.safetensors", step + 1)
-                saved = time.monotonic()
-
-
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Train a captioner on a COCO-format folder.")
-    parser.add_argument("--data", type=Path, required=True, help="folder of captions_train.json and images/")
-    parser.add_argument("--recipe", type=Path, default=Path("training/recipes/small.yaml"))
-    parser.add_argument("--encoder", type=Path, help="pretrained encoder, from training.distill")
+    parser = argparse.ArgumentParser(description="Train a captioner on photos with captions.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of captions and images/")
+    parser.add_argument(
+        "--config", type=Path, help="recipe; by default small.yaml, with --init fine-tune.yaml"
+    )
+    parser.add_argument("--init", type=Path, help="checkpoint folder to fine-tune")
+    parser.add_argument("--encoder", type=Path, help="pretrained encoder, from training.pretrain")
+    parser.add_argument("--decoder", type=Path, help="pretrained decoder, from training.text")
     parser.add_argument("--out", type=Path, default=Path("runs/train"), help="for snapshot and checkpoint")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="folder for decoded photos")
-    given = parser.parse_args()
+    parser.add_argument(
+        "--save-seconds", type=float, default=SAVE_SECONDS, help="time between snapshots; default %(default)s"
+    )
+    given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        train(given.data, read_recipe(given.recipe, TrainRecipe), given.out, given.cache, given.encoder)
+        start = Start(given.init, given.encoder, given.decoder)
+        default = "small.yaml" if given.init is None else "fine-tune.yaml"
+        recipe = read_recipe(given.config or RECIPES / default, TrainRecipe)
+        with join_processes() as processes:
+            if not processes.first:
+                logging.getLogger().setLevel(logging.ERROR)
+            train(
+                given.data,
+                recipe,
+                given.out,
+                cache=given.cache,
+                start=start,
+                processes=processes,
+                save_seconds=given.save_seconds,
+            )
     except (TrainingError, CaptionerError) as error:
         logger.error("%s", error)
         return 1

@@ -1,64 +1,37 @@
 """One run of caption training: its numbers, its data, its networks and what a step does to them."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from tokenizers import Tokenizer as Vocabulary
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.checkpoint import Checkpoint, save_checkpoint
-from model.config import GPT2Config, ModelConfig, VisionConfig
-from model.image import ImageConfig
 from model.network import CaptionModel
-from model.options import BeamOptions
-from model.tokenizer import Tokenizer
-from training.batches import Augmentation, Batch, Rng, TokenisedCaptions, training_batch
-from training.captions import CaptionSet
-from training.errors import DataError
-from training.initialise import initialise
-from training.objective import caption_loss
-from training.optimizers import OptimizerRecipe, make_optimizers
-from training.photos import Photos, load_photos
+from training.batches import (
+    Batch,
+    TokenisedCaptions,
+    caption_rows,
+    choose_captions,
+    normalised,
+    training_batch,
+    unchanged,
+)
+from training.errors import DataError, RecipeError
+from training.objective import Objective, caption_loss
+from training.optimizers import make_optimizers
+from training.photos import Photos
+from training.processes import Processes
 from training.schedule import set_learning_rate, warmup_cosine
 from training.snapshot import load_snapshot, save_snapshot
-from training.vocabulary import end_token
+from training.train_recipe import TrainRecipe
 
-UNCHANGED = Augmentation(least_area=1, aspect=1, brightness=0, contrast=0)
-
-
-@dataclass(frozen=True)
-class TrainRecipe:
-    """Numbers of a caption training run."""
-
-    encoder: VisionConfig
-    decoder: GPT2Config  # its vocab_size is how many tokens to learn, at most
-    augmentation: Augmentation
-    search: BeamOptions  # defaults that are saved with the weights
-    captions_per_photo: int
-    max_tokens: int  # longer captions are cut
-    epochs: int
-    batch_size: int  # photos
-    optimizer: OptimizerRecipe
-    encoder_rate: float  # factor on the encoder's learning rates
-    warmup_steps: int
-    label_smoothing: float
-    average_decay: float  # of the exponential moving average of the weights, per step
-    report_epochs: int  # epochs between dev losses, each with a checkpoint
-    seed: int
-
-    def __post_init__(self) -> None:
-        if self.max_tokens > self.decoder.n_positions:
-            raise ValueError(f"max_tokens: more than the decoder's {self.decoder.n_positions} positions")
-        for name in ("captions_per_photo", "max_tokens", "epochs", "batch_size", "report_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1 is needed")
+LOSS_BATCH = 100  # photos at once when a loss is measured
 
 
 @dataclass(frozen=True)
@@ -68,117 +41,157 @@ class Split:
     photos: Photos
     captions: TokenisedCaptions
 
-    @classmethod
-    def of(cls, captions: CaptionSet, vocabulary: Vocabulary, size: int, cache: Path) -> "Split":
-        """Decode the photos of a caption set and tokenise its captions."""
-        photos = load_photos(captions.images, captions.names, size, cache)
-        return cls(photos, TokenisedCaptions.of(captions, vocabulary))
+
+@dataclass(frozen=True)
+class StepLosses:
+    """Losses of one step over all processes, before the weights moved."""
+
+    caption: float  # nats a token, label smoothing included
+    contrast: float  # nats; 0 where the recipe has no such term
 
 
 class Trainer:
     """Network, averaged network, optimizer and data of one run; steps are counted from 0.
 
-    A step's batch and dropout depend on the seed and the step alone, so a resumed run repeats
-    what an uninterrupted one does.
+    A step's batch depends on the seed and the step alone, its dropout on the process, too: a
+    resumed run repeats what an uninterrupted one does. Every process draws and computes its share
+    of a step's photos. As gradients are those of the mean over all tokens of the step, it does not
+    matter how many processes and parts the step is spread over, but for dropout and for the
+    contrastive term, whose wrong answers are those of one part.
     """
 
-    def __init__(self, recipe: TrainRecipe, vocabulary: Vocabulary, split: Split) -> None:
+    def __init__(self, recipe: TrainRecipe, start: Checkpoint, split: Split, processes: Processes) -> None:
         if len(split.photos) < recipe.batch_size:
             raise DataError(f"{len(split.photos)} photos are fewer than batch_size, {recipe.batch_size}")
+        share = processes.size * recipe.accumulation
+        if recipe.batch_size % share:
+            spread = f"{processes.size} processes in {recipe.accumulation} parts each"
+            raise RecipeError(f"batch_size: {recipe.batch_size} cannot be spread evenly over {spread}")
+        if recipe.contrast is not None and recipe.batch_size == recipe.accumulation:
+            raise RecipeError("contrast: photos are told apart, so each part of a batch needs two of them")
         self.recipe = recipe
-        self.vocabulary = vocabulary
+        self.start = start
         self.split = split
+        self.processes = processes
         self.steps_per_epoch = len(split.photos) // recipe.batch_size
         self.steps = recipe.epochs * self.steps_per_epoch
-        end = end_token(vocabulary)
-        decoder = replace(recipe.decoder, vocab_size=vocabulary.get_vocab_size())
         torch.manual_seed(recipe.seed)
-        self.model = CaptionModel(ModelConfig(recipe.encoder, decoder, end, (end,), end))
-        initialise(self.model)
+        self.model = start.model.to(processes.device)
+        self.objective = Objective(
+            self.model, recipe.label_smoothing, recipe.contrast, recipe.kept_patches
+        ).to(processes.device)
+        self.wrapped: nn.Module = self.objective
+        if processes.size > 1:
+            self.wrapped = DistributedDataParallel(self.objective)
         averaging = get_ema_multi_avg_fn(recipe.average_decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.model, multi_avg_fn=averaging)
         parts: list[tuple[nn.Module, float]] = [(self.model.encoder, recipe.encoder_rate)]
-        parts += [(part, 1.0) for part in (self.model.projection, self.model.decoder) if part is not None]
+        others = (self.model.projection, self.model.decoder, self.objective.contrast)
+        parts += [(part, 1.0) for part in others if part is not None]
         self.optimizers = make_optimizers(parts, recipe.optimizer)
 
-    def load_encoder(self, path: Path) -> None:
-        """Start from a pretrained encoder; raises DataError when it is another network's."""
-        try:
-            self.model.encoder.load_state_dict(load_file(path))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise DataError(f"encoder {path} cannot be used: {error}") from None
-
     def batch(self, step: int) -> Batch:
-        """Draw the batch of one step; an epoch shows every photo once, but for an incomplete last batch."""
+        """Draw this process's share of a step; an epoch shows every photo once, but for those left over."""
+        recipe, processes = self.recipe, self.processes
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng((self.recipe.seed, 0, epoch)).permutation(len(self.split.photos))
-        chosen = order[position * self.recipe.batch_size :][: self.recipe.batch_size]
-        rng = np.random.default_rng((self.recipe.seed, 1, step))
-        return _batch(self.split, chosen, self.recipe, self.recipe.augmentation, rng)
+        order = np.random.default_rng((recipe.seed, 0, epoch)).permutation(len(self.split.photos))
+        share = recipe.batch_size // processes.size
+        places = range(processes.rank * share, (processes.rank + 1) * share)
+        batch = training_batch(
+            self.split.photos,
+            self.split.captions,
+            [int(order[position * recipe.batch_size + place]) for place in places],
+            captions_per_photo=recipe.captions_per_photo,
+            most=recipe.max_tokens,
+            how=recipe.augmentation,
+            rngs=[np.random.default_rng((recipe.seed, 1, step, place)) for place in places],
+        )
+        return replace(batch, pixels=normalised(batch.pixels, self.start.image)).to(processes.device)
 
-    def step(self, step: int) -> float:
-        """Do one step of training; returns its loss in nats a token, label smoothing included."""
-        recipe = self.recipe
-        factor = warmup_cosine(step, self.steps, recipe.warmup_steps)
-        set_learning_rate(self.optimizers, factor)
+    def step(self, step: int) -> StepLosses:
+        """Do one step of training."""
+        recipe, processes = self.recipe, self.processes
+        set_learning_rate(self.optimizers, self.rate_factor(step))
         batch = self.batch(step)
-        torch.manual_seed(recipe.seed + step)  # of dropout
-        self.model.train()
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = caption_loss(self.model, batch, recipe.label_smoothing)
-        self.model.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimizer.gradient_norm)
+        tokens = processes.total(batch.tokens)  # of all processes: their captions differ in length
+        seeds = np.random.SeedSequence((recipe.seed, 2, step, processes.rank)).generate_state(1)
+        torch.manual_seed(int(seeds[0]))  # of dropout
+        self.wrapped.train()
+        self.wrapped.zero_grad()
+        sums = torch.zeros(2, device=processes.device)
+        for index, part in enumerate(batch.parts(recipe.accumulation), start=1):
+            with self._without_exchange(index < recipe.accumulation):
+                with self._autocast():
+                    total, contrast = self.wrapped(part, processes)
+                # DistributedDataParallel takes the mean over processes; the losses are sums over them.
+                loss = total * processes.size / tokens
+                if recipe.contrast is not None:
+                    loss = loss + contrast * (recipe.contrast.weight / recipe.accumulation)
+                loss.backward()
+            share = contrast.detach() / (recipe.accumulation * processes.size)
+            sums += torch.stack([total.detach() / tokens, share])
+        nn.utils.clip_grad_norm_(self.objective.parameters(), recipe.optimizer.gradient_norm)
         for optimizer in self.optimizers:
             optimizer.step()
         self.average.update_parameters(self.model)
-        return loss.item()
+        return StepLosses(*processes.total(sums).tolist())
+
+    def rate_factor(self, step: int) -> float:
+        """Share of the peak learning rates that a step has."""
+        return warmup_cosine(step, self.steps, min(self.recipe.warmup_steps, self.steps // 4))
 
     @torch.no_grad()
     def loss_on(self, split: Split) -> float:
-        """Loss of the averaged weights on unchanged photos, in nats a token, without smoothing."""
+        """Loss of the averaged weights on photos as they are, in nats a token, without smoothing.
+
+        Each photo has `captions_per_photo` of its captions, the same ones each time.
+        """
         model = self.averaged_model().eval()
-        split = replace(split, captions=replace(split.captions, mirrored=(False,) * len(split.photos)))
+        captions, number = split.captions, self.recipe.captions_per_photo
         rng = np.random.default_rng(self.recipe.seed)
-        losses = []
-        for chosen in np.array_split(np.arange(len(split.photos)), -(-len(split.photos) // 100)):
-            with torch.autocast("cpu", torch.bfloat16):
-                batch = _batch(split, chosen, self.recipe, UNCHANGED, rng)
-                losses.append(caption_loss(model, batch).item())
-        return float(np.mean(losses))
+        total, count = 0.0, 0.0
+        for first in range(0, len(split.photos), LOSS_BATCH):
+            pixels = unchanged(split.photos[first : first + LOSS_BATCH], self.start.image)
+            groups = captions.rows[first : first + LOSS_BATCH]
+            rows = [row for group in groups for row in choose_captions(group, number, rng)]
+            targets = caption_rows(rows, captions.end, self.recipe.max_tokens, captions.start)
+            batch = Batch(pixels, *targets).to(self.processes.device)
+            with self._autocast():
+                loss = caption_loss(model, batch).item()
+            tokens = batch.tokens.item()
+            total, count = total + loss * tokens, count + tokens
+        return total / count
 
-    def save(self, path: Path, step: int) -> None:
-        """Write what `resume` reads, after `step` finished steps."""
-        save_snapshot(path, step, self._networks(), self.optimizers, repr(self.recipe))
+    def save(self, path: Path, step: int, run: str) -> None:
+        """Write what `resume` reads, after `step` finished steps; `run` tells this run from others."""
+        save_snapshot(path, step, self._networks(), self.optimizers, run)
 
-    def resume(self, path: Path) -> int:
+    def resume(self, path: Path, run: str) -> int:
         """Load the state of an interrupted run; returns its number of finished steps."""
-        return load_snapshot(path, self._networks(), self.optimizers, repr(self.recipe))
-
-    def _networks(self) -> dict[str, nn.Module]:
-        return {"model": self.model, "average": self.average}
+        return load_snapshot(path, self._networks(), self.optimizers, run)
 
     def averaged_model(self) -> CaptionModel:
         """Return the network with averaged weights, which is the one to use."""
         return cast(CaptionModel, self.average.module)
 
+    def averaged_checkpoint(self) -> Checkpoint:
+        """Return what the engine needs to use the averaged weights."""
+        return replace(self.start, model=self.averaged_model())
+
     def save_checkpoint(self, folder: Path) -> None:
         """Write the averaged weights as a checkpoint folder that the engine and transformers load."""
-        size = self.recipe.encoder.image_size
-        image = ImageConfig(size=(size, size))
-        tokenizer = Tokenizer(self.vocabulary)
-        save_checkpoint(folder, Checkpoint(self.averaged_model(), tokenizer, image, self.recipe.search))
+        save_checkpoint(folder, self.averaged_checkpoint())
 
+    def _networks(self) -> dict[str, nn.Module]:
+        networks: dict[str, nn.Module] = {"model": self.model, "average": self.average}
+        return networks | ({} if self.objective.contrast is None else {"contrast": self.objective.contrast})
 
-def _batch(
-    split: Split, chosen: npt.NDArray[np.intp], recipe: TrainRecipe, how: Augmentation, rng: Rng
-) -> Batch:
-    return training_batch(
-        split.photos,
-        split.captions,
-        chosen.tolist(),
-        captions_per_photo=recipe.captions_per_photo,
-        most=recipe.max_tokens,
-        how=how,
-        rng=rng,
-    )
+    def _autocast(self) -> torch.autocast:
+        bfloat16 = self.recipe.precision == "bfloat16"
+        return torch.autocast(self.processes.device.type, torch.bfloat16, enabled=bfloat16)
+
+    def _without_exchange(self, without: bool) -> "nullcontext[None]":
+        """Add up gradients in this process alone, until the last part of a step."""
+        if without and isinstance(self.wrapped, DistributedDataParallel):
+            return cast("nullcontext[None]", self.wrapped.no_sync())
+        return nullcontext()

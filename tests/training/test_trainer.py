@@ -1,3 +1,5 @@
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,25 +10,34 @@ import yaml
 from torch import Tensor
 
 from model.captioner import Captioner
+from model.image import ImageConfig
 from tests.training.data import CAPTIONS, RECIPE, write_data
 from training import train as command
-from training.batches import PADDING, Batch
-from training.captions import normalise, read_captions
-from training.errors import DataError, SnapshotError
+from training.batches import PADDING, Batch, TokenisedCaptions
+from training.captions import normalise
+from training.data import load_data
+from training.errors import SnapshotError, TrainingError
+from training.network import new_network
 from training.objective import caption_loss
+from training.processes import Processes
 from training.recipe import read_recipe
-from training.trainer import Split, Trainer, TrainRecipe
-from training.vocabulary import learn_vocabulary
+from training.train_recipe import TrainRecipe
+from training.trainer import Split, Trainer
+
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 def make_trainer(tmp_path: Path, **changes: object) -> Trainer:
     recipe = yaml.safe_load(RECIPE) | changes
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     data = tmp_path / "data"
-    captions = read_captions(data if data.exists() else write_data(data), "train")
-    vocabulary = learn_vocabulary([normalise(caption) for caption in CAPTIONS], 320)
-    split = Split.of(captions, vocabulary, 32, tmp_path / "cache")
-    return Trainer(read_recipe(tmp_path / "recipe.yaml", TrainRecipe), vocabulary, split)
+    data = data if data.exists() else write_data(data)
+    captions, photos = load_data(data, ImageConfig(size=(32, 32)), tmp_path / "cache").train
+    numbers = read_recipe(tmp_path / "recipe.yaml", TrainRecipe)
+    start = new_network(numbers, captions)
+    return Trainer(
+        numbers, start, Split(photos, TokenisedCaptions.of(captions, start.tokenizer, 0, 0)), ALONE
+    )
 
 
 def test_loss_counts_what_is_no_padding(tmp_path: Path) -> None:
@@ -60,6 +71,27 @@ def test_captions_of_a_photo_share_its_encoding(tmp_path: Path) -> None:
     torch.testing.assert_close(shared, apart)
 
 
+def test_a_batch_in_parts_is_the_whole_batch(tmp_path: Path) -> None:
+    """Captions differ in length, so the mean of the parts' means would be another loss."""
+    rates = {"muon_rate": 0.0, "adamw_rate": 3e-4, "weight_decay": 0.1, "gradient_norm": 0.5}
+    whole = make_trainer(tmp_path, precision="float32", optimizer=rates)
+    parts = make_trainer(tmp_path, precision="float32", optimizer=rates, accumulation=4)
+    for step in range(4):
+        one, other = whole.step(step), parts.step(step)
+        assert one.caption == pytest.approx(other.caption, abs=1e-5)
+    for name, tensor in whole.averaged_model().state_dict().items():
+        torch.testing.assert_close(parts.averaged_model().state_dict()[name], tensor, atol=1e-4, rtol=1e-4)
+
+
+def test_dev_loss_is_that_of_the_averaged_weights_without_smoothing(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, precision="float32", label_smoothing=0.3, average_decay=0.0)
+    for step in range(3):
+        trainer.step(step)
+    plain = make_trainer(tmp_path, precision="float32")
+    plain.model.load_state_dict(trainer.model.state_dict())  # with a decay of 0, the average is the last
+    assert trainer.loss_on(trainer.split) == pytest.approx(plain.step(3).caption, abs=1e-5)
+
+
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     recipe = yaml.safe_load(RECIPE)
     changes = {
@@ -76,9 +108,9 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     first = make_trainer(tmp_path, **changes)
     for step in range(5):
         first.step(step)
-    first.save(tmp_path / "snapshot.safetensors", 5)
+    first.save(tmp_path / "snapshot.safetensors", 5, "run")
     second = make_trainer(tmp_path, **changes)
-    start = second.resume(tmp_path / "snapshot.safetensors")
+    start = second.resume(tmp_path / "snapshot.safetensors", "run")
     assert start == 5
     for step in range(start, second.steps):
         second.step(step)
@@ -87,25 +119,40 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
             assert torch.equal(tensor, other.state_dict()[name]), name
 
 
-def test_a_snapshot_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    make_trainer(tmp_path).save(tmp_path / "snapshot.safetensors", 0)
+def test_a_snapshot_of_another_run_is_refused(tmp_path: Path) -> None:
+    make_trainer(tmp_path).save(tmp_path / "snapshot.safetensors", 0, "one")
     with pytest.raises(SnapshotError, match="another recipe"):
-        make_trainer(tmp_path, seed=4).resume(tmp_path / "snapshot.safetensors")
+        make_trainer(tmp_path).resume(tmp_path / "snapshot.safetensors", "other")
 
 
-def test_too_few_photos_for_a_batch(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="4 photos are fewer than batch_size, 5"):
-        make_trainer(tmp_path, batch_size=5)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 5}, "4 photos are fewer than batch_size, 5"),
+        ({"accumulation": 3}, "batch_size: 4 cannot be spread evenly over 1 processes in 3 parts"),
+        ({"accumulation": 4, "contrast": {"weight": 1.0, "width": 8}}, "each part of a batch needs two"),
+        ({"contrast": {"weight": 0, "width": 8}}, "contrast: weight: a number above 0 is needed"),
+        ({"patience": 0}, "patience: 0 is not an integer of at least 1"),
+        ({"precision": "half"}, "precision: 'half' is neither bfloat16 nor float32"),
+        ({"encoder": None}, "encoder and decoder: both are needed"),
+        ({"max_tokens": 41}, "max_tokens: more than the decoder's 40 positions"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        make_trainer(tmp_path, **changes)
 
 
-def test_the_command_overfits_four_photos_to_their_captions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_overfits_four_photos_to_their_captions(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    arguments = ["--data", data, "--recipe", tmp_path / "recipe.yaml", "--out", tmp_path / "out"]
-    monkeypatch.setattr("sys.argv", ["train", *map(str, arguments), "--cache", str(tmp_path / "cache")])
-    assert command.main() == 0
+    arguments = ["--data", data, "--config", tmp_path / "recipe.yaml", "--out", tmp_path / "out"]
+    assert command.main([*map(str, arguments), "--cache", str(tmp_path / "cache")]) == 0
+    (report,) = map(json.loads, (tmp_path / "out" / "history.jsonl").read_text().splitlines())
+    assert (report["step"], report["epoch"]) == (60, 60)
+    assert report["cider"] == pytest.approx(10)
+    assert report["bleu4"] == pytest.approx(1)
+    assert report["dev_loss"] < 0.5
 
     captioner = Captioner.from_folder(tmp_path / "out" / "checkpoint", dtype=torch.float32)
     photos = [captioner.preprocess((data / "images" / f"{index}.png").read_bytes()) for index in range(4)]
@@ -120,10 +167,19 @@ def test_the_command_overfits_four_photos_to_their_captions(
     assert texts == [normalise(caption) for caption in CAPTIONS]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "{}/nowhere"], "nowhere is not a folder"),
+        (["--data", "{}"], "has no captions of split 'train': captions_train.json"),
+        (["--data", "{}", "--config", "{}/nowhere.yaml"], "recipe .*nowhere.yaml cannot be read"),
+        (["--data", "{}", "--init", "{}/nowhere"], "nowhere is not a folder"),
+        (["--data", "{}", "--init", "{}", "--encoder", "{}"], "give one or the other"),
+    ],
+)
 def test_the_command_says_what_is_wrong_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, arguments: list[str], message: str
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["train", "--data", str(tmp_path / "nowhere")])
-    assert command.main() == 1
+    assert command.main([argument.format(tmp_path) for argument in arguments]) == 1
     assert len(caplog.messages) == 1
-    assert "nowhere/captions_train.json" in caplog.messages[0]
+    assert re.search(message, caplog.messages[0])
