@@ -95,8 +95,9 @@ def judge(
 def share_of(settings: Settings, explained: int) -> Share:
     """Divide what explanations may cost among a request's photos that are to be explained."""
     count = max(1, explained)
+    passes = max(GRADIENT_STEPS, settings.explain.max_passes // count)
     return Share(
-        ExplainBounds(settings.explain.max_words, max(GRADIENT_STEPS, settings.explain.max_passes // count)),
+        ExplainBounds(settings.explain.max_words, passes, settings.explain_seconds),
         int(PICTURE_SHARE * settings.max_reply_bytes) // count,
     )
 

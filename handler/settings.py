@@ -22,7 +22,7 @@ KEYS = frozenset({"dtype", "max_photos", "max_pixels", "max_reply_bytes", "optio
 LIMITED = tuple(name for name in INTEGERS if name != "seed")
 """Options that an operator can bound."""
 EXPLAIN_KEYS = ("max_words", "max_passes", "max_seconds")
-EXPLAIN_SECONDS = 10
+EXPLAIN_SECONDS = 5
 MAX_PHOTOS = 8
 MAX_REPLY_BYTES = 5_000_000
 
@@ -47,7 +47,8 @@ class Settings:
     explain: ExplainBounds = field(default_factory=ExplainBounds)
     """What explanations may cost. The photos of a request share `max_passes`."""
     explain_seconds: int = EXPLAIN_SECONDS
-    """After so much time in the explanations of a batch, no other one begins."""
+    """After so much time in the explanations of a batch, no other one begins; nor, after so much
+    time in one by integrated gradients, another word of it. A batch takes less than twice this."""
 
     @classmethod
     def from_yaml(cls, raw: Mapping[str, Any]) -> "Settings":

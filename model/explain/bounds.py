@@ -1,5 +1,6 @@
 """How much one explanation may cost, so that it cannot starve the captions beside it."""
 
+import math
 from dataclasses import dataclass
 
 from model.errors import ConfigError
@@ -17,6 +18,9 @@ class ExplainBounds:
     max_passes: int = 512
     """Photos, perturbed ones included, that the encoder may see. Occlusion takes larger windows
     where there would be more; integrated gradients explain fewer words."""
+    max_seconds: float = math.inf
+    """Integrated gradients begin no other word once so much time went by; the words left get none.
+    The other methods take a small part of a second."""
     batch: int = 8
     """Perturbed photos in memory at once."""
 
@@ -26,3 +30,5 @@ class ExplainBounds:
             value = getattr(self, name)
             if type(value) is not int or value < bound:
                 raise ConfigError(f"{name} is {value!r}: an integer of at least {bound} is needed")
+        if not self.max_seconds >= 0:
+            raise ConfigError(f"max_seconds is {self.max_seconds!r}: a number of at least 0 is needed")

@@ -87,7 +87,7 @@ class Explainer:
             maps = occlusion(target, seen, self.bounds)
         else:
             maps = integrated_gradients(target, seen, self.bounds)
-        heatmaps = tuple(
-            Heatmap(words[index], values) for index, values in zip(kept, maps.cpu(), strict=True)
-        )
+        # Bounded in time, a method may have left out the last words.
+        explained = zip(kept[: len(maps)], maps.cpu(), strict=True)
+        heatmaps = tuple(Heatmap(words[index], values) for index, values in explained)
         return Explanation(caption, words, method, heatmaps, grid, part)

@@ -6,6 +6,8 @@ the map of a word adds up to its log-probability for the photo less that for the
 completeness axiom).
 """
 
+import time
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,16 +17,20 @@ from model.explain.target import CaptionTarget
 
 
 def integrated_gradients(target: CaptionTarget, photo: Tensor, bounds: ExplainBounds) -> Tensor:
-    """Explain each word on a normalised photo (3, height, width) → float32 (W, rows, columns).
+    """Explain words on a normalised photo (3, height, width) → float32 (W, rows, columns).
 
-    A patch has the sum over its pixels and channels, in nats.
+    A patch has the sum over its pixels and channels, in nats. W is the number of words, or less
+    where `bounds.max_seconds` have gone by: at least the first word is explained.
     """
     from captum.attr import IntegratedGradients  # noqa: PLC0415  # as in `occlusion`
 
     patch = target.model.config.encoder.patch_size
     method = IntegratedGradients(target.word_logprobs)
-    maps = []
+    maps: list[Tensor] = []
+    began = time.monotonic()
     for word in range(target.membership.shape[1]):
+        if maps and time.monotonic() - began > bounds.max_seconds:
+            break
         shares: Tensor = method.attribute(
             photo[None].to(target.device),
             baselines=0,

@@ -10,7 +10,7 @@ from model.explain.bounds import ExplainBounds
 from model.explain.explainer import Explainer
 from model.explain.integrated_gradients import integrated_gradients
 from tests.model.explain.spot import PATCH, SpotModel, brightness, spot_target
-from tests.tiny import photo
+from tests.tiny import photo, write_tiny_checkpoint
 
 BOUNDS = ExplainBounds(batch=6)
 
@@ -52,3 +52,14 @@ def test_gradients_are_of_float32_whatever_the_models_format(tiny_folder: Path) 
         maps.append(torch.stack([heatmap.values for heatmap in found.heatmaps]))
     torch.testing.assert_close(*maps)
     assert half.model.encoder.norm.weight.dtype == torch.bfloat16  # its own weights stay as they are
+
+
+def test_words_after_the_time_have_no_heatmap(tmp_path: Path) -> None:
+    captioner = Captioner.from_folder(write_tiny_checkpoint(tmp_path / "tiny"), dtype=torch.float32)
+    pixels = captioner.preprocess(photo(1))
+    explainer = Explainer(captioner, ExplainBounds(max_seconds=1e-6))
+    caption = explainer.given(pixels, "two children play on a beach")
+    found = explainer.explain(pixels, caption, "integrated_gradients")
+    assert [heatmap.word.text for heatmap in found.heatmaps] == ["two"]
+    assert found.to_dict((40, 48))["words_left_out"] == 5
+    assert len(explainer.explain(pixels, caption, "occlusion").heatmaps) == 6
