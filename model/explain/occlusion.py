@@ -37,7 +37,7 @@ class Windows:
         Coarse grids have windows of 3 patches and stride 1 (half the side where that is less),
         finer ones 2/7 of the side and half of that as the stride.
         """
-        size = min(max(3, round(FRACTION * patches)), max(1, patches // 2))
+        size = min(max(3, math.ceil(FRACTION * patches)), max(1, patches // 2))
         return cls(size, 1 if size <= 3 else size // 2)
 
     @property

@@ -63,7 +63,8 @@ def test_a_patch_that_speaks_against_a_word_is_negative() -> None:
 def test_windows_of_known_sizes() -> None:
     assert Windows.along(7) == Windows(3, 1)  # 224 / 32
     assert Windows.along(8) == Windows(3, 1)
-    assert Windows.along(14) == Windows(4, 2)  # 224 / 16: 64 pixels, 32 apart
+    assert Windows.along(12) == Windows(4, 2)  # 192 / 16: 64 pixels, 32 apart
+    assert Windows.along(14) == Windows(4, 2)  # 224 / 16: the same
     assert Windows.along(24) == Windows(7, 3)  # 384 / 16
     assert Windows.along(4) == Windows(2, 1)
     assert Windows.along(1) == Windows(1, 1)
