@@ -78,7 +78,8 @@ def request_reply(
     """Answer a request in the form it came in; the answers are those of its photos, in order.
 
     A request for several photos succeeds if one of them does; if none does, its status is that
-    of the first one's error. Raises ValueError for a score that JSON cannot hold.
+    of the first one's error, which is the whole reply to tensors. Raises ValueError for a score
+    that JSON cannot hold.
     """
     bodies: list[dict[str, Any]] = []
     statuses = []
@@ -96,6 +97,8 @@ def request_reply(
     if request.form is Form.INSTANCES:
         name = "explanations" if request.explained else "predictions"
         return json_reply(status, {name: bodies, "model": model})
+    if status is not HTTPStatus.OK:  # the tensors that were asked for may not tell why
+        return json_reply(status, bodies[0])
     return json_reply(status, kserve.body(bodies, request, model))
 
 
