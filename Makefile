@@ -7,6 +7,8 @@ MODELS = $(NAME).mar
 SAMPLE = examples/dog.jpg
 OUT = runs/train
 SPLIT = dev
+CASES = 10000
+SEED = 0
 PYTHON := $(shell command -v python3.11 || command -v python3)
 
 BIN := .venv/bin
@@ -14,7 +16,7 @@ ENV := .venv/.installed
 ENV_DEV := .venv/.installed-dev
 STUBS := serving/inference_pb2.py
 
-.PHONY: help serve token caption stop archive train evaluate bench bench-heatmaps test lint check clean
+.PHONY: help serve token caption stop archive train evaluate bench bench-heatmaps fuzz test lint check clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -54,6 +56,9 @@ bench: $(ENV_DEV) $(STUBS)  ## measure engine and server, best on a quiet machin
 
 bench-heatmaps: $(ENV_DEV)  ## train a captioner of drawn shapes and score the heatmaps on it
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m bench.heatmaps
+
+fuzz: $(ENV_DEV) $(STUBS)  ## send a server bad requests of all kinds, good photos among them [CASES=10000 SEED=0 CHECKPOINT=]
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m fuzz --checkpoint "$(CHECKPOINT)" --cases "$(CASES)" --seed "$(SEED)"
 
 test: $(ENV_DEV) $(STUBS)  ## run the tests
 	$(BIN)/python -m pytest
