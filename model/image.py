@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from model.errors import ConfigError, ImageTooLarge, NotAnImage
+from model.jpeg import count_scans
 
 Image.init()  # registers all readers; `Image.open(formats=…)` knows only registered ones
 FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP") if name in Image.OPEN)
@@ -22,6 +23,12 @@ FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", 
 
 MAX_PIXELS = 50_000_000
 """Default bound on width × height: above phone cameras' usual 48 MP, 150 MB once decoded."""
+
+MAX_SCANS = 100
+"""Bound on the scans of a progressive JPEG; the usual encoders make 10."""
+
+STRIP = 64
+"""Rows of more than 8 bits that are converted at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         _check_size(image, max_pixels)
+        if image.format in ("JPEG", "MPO") and count_scans(data, MAX_SCANS) > MAX_SCANS:
+            raise ImageTooLarge(f"the photo has more than the {MAX_SCANS} scans allowed")
         image.load()
         return to_rgb(upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -145,12 +154,18 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     Integers that fit in 16 bits are scaled by 1/257. Wider ones, and floats, have no agreed
     white: their darkest value becomes black, their brightest white.
     """
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0)
+    values = np.asarray(image)
+    if image.mode == "F":
+        values = np.nan_to_num(values, posinf=0, neginf=0)
     low, high = float(values.min()), float(values.max())
     if image.mode != "F" and low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
-    scaled = (values - low) * (255 / (high - low) if high > low else 0)
-    grey = Image.fromarray(np.rint(scaled).astype(np.uint8))
+    scale = 255 / (high - low) if high > low else 0.0
+    scaled = np.empty(values.shape, np.uint8)
+    for first in range(0, len(values), STRIP):  # of the whole photo, float64 would be 400 MB
+        strip = values[first : first + STRIP].astype(np.float64)
+        scaled[first : first + STRIP] = np.rint((strip - low) * scale)
+    grey = Image.fromarray(scaled)
     transparent = image.info.get("transparency")
     if transparent is not None:  # the one value, of 16 bits, that a PNG calls transparent
         grey.putalpha(Image.fromarray(values != transparent))
