@@ -62,6 +62,11 @@ def main() -> None:
     print(f"server: ready {served.ready:.1f} s after the launch")
     print(f"  one client over HTTP: p50 {served.http_p50:.0f} ms, p95 {served.http_p95:.0f} ms")
     print(f"  one client over gRPC: p50 {served.grpc_p50:.0f} ms")
+    for method, beside in served.beside.items():
+        ratio = beside / served.http_p50
+        print(
+            f"  one client over HTTP beside one that explains by {method}: p50 {beside:.0f} ms, {ratio:.1f} ×"
+        )
     print(f"  eight clients: {served.photos_per_second:.0f} photos/s")
     print(f"  memory: worker {served.worker_memory:.0f} MB, front end {served.front_end_memory:.0f} MB")
 

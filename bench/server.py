@@ -5,10 +5,12 @@ import re
 import shutil
 import socket
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -16,6 +18,7 @@ import psutil
 
 from archive.build import build
 from archive.origin import Origin
+from model.explain.explanation import MEANINGS
 from serving import process
 from serving.access import access_key
 from serving.client import caption_over_grpc, caption_over_http
@@ -26,6 +29,8 @@ NAME = "captioner"
 CONFIG = Path(__file__).parent.parent / "config.properties"
 PORTS = ("8080", "8081", "8082", "7070", "7071")
 WARM_UP, REQUESTS, CLIENTS = 10, 100, 8
+BESIDE = 20
+"""Captions that are asked for while another client has photos explained by one method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class ServerFigures:
     http_p50: float  # ms, one client
     http_p95: float
     grpc_p50: float
+    beside: dict[str, float]  # method → http_p50 while another client has photos explained, one by one
     photos_per_second: float  # eight clients at once
     worker_memory: float  # MB resident after all requests
     front_end_memory: float
@@ -56,10 +62,18 @@ def measure(checkpoint: Path, photo: bytes) -> ServerFigures:
             caption_over_grpc(photo, NAME, config.grpc_inference, key)
             return 1000 * (time.perf_counter() - began)
 
+        def explain(method: str) -> None:
+            caption_over_http(photo, NAME, config.inference, key, {"explain": "true", "method": method})
+
         for _ in range(WARM_UP):
             over_http()
         http = [over_http() for _ in range(REQUESTS)]
         grpc = [over_grpc() for _ in range(REQUESTS)]
+        beside: dict[str, float] = {}
+        for method in MEANINGS:
+            explain(method)  # the first one loads what it needs
+            with repeated(partial(explain, method)):
+                beside[method] = median(over_http() for _ in range(BESIDE))
         with concurrent.futures.ThreadPoolExecutor(CLIENTS) as clients:
             began = time.perf_counter()
             list(clients.map(over_http, range(2 * REQUESTS)))
@@ -71,10 +85,29 @@ def measure(checkpoint: Path, photo: bytes) -> ServerFigures:
             http_p50=median(http),
             http_p95=quantiles(http, n=20)[-1],
             grpc_p50=median(grpc),
+            beside=beside,
             photos_per_second=rate,
             worker_memory=sum(memory(child) for child in server.children(recursive=True)),
             front_end_memory=memory(server),
         )
+
+
+@contextmanager
+def repeated(action: Callable[[], object]) -> Iterator[None]:
+    """Do something over and over, beside the block; an error of it ends the repetition, then the block."""
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.is_set():
+            action()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        running = other.submit(repeat)
+        try:
+            yield
+        finally:
+            done.set()
+        running.result()
 
 
 @contextmanager
