@@ -38,11 +38,12 @@ def answer_jobs(captioner: Captioner, jobs: Sequence[Job], explain_seconds: int)
         if job.wish.explanation is not None and spent > 1000 * explain_seconds:
             answers.append(Busy("other explanations have taken the time there is: send it again"))
             continue
+        began = time.perf_counter()
         try:
             answers.append(answer(captioner, job, delivery.captions if delivery else (), timings))
         except Exception as error:
             answers.append(error)
-        spent += timings["explain"]
+        spent += milliseconds(began)  # of failures, too
     return answers
 
 
@@ -53,7 +54,7 @@ def answer(captioner: Captioner, job: Job, captions: Sequence[Caption], timings:
         began = time.perf_counter()
         explainer = Explainer(captioner, job.share.bounds)
         if wish.caption is not None:
-            captions = (explainer.given(job.pixels, wish.caption),)
+            captions = (explainer.given(job.pixels, wish.caption, job.wish.options.length_penalty),)
         found = explainer.explain(job.pixels, captions[0], wish.method)
         explanation = explanation_body(found, wish, job.picture, job.size, job.share)
         timings["explain"] = milliseconds(began)

@@ -1,7 +1,7 @@
 """What is wrong with a request, as the client is told it.
 
-The engine's own errors (ImageTooLarge, NotAnImage, OptionError) are told, too; this one is for
-what never reaches the engine.
+The engine's own errors (ImageTooLarge, NotAnImage, OptionError, ExplanationTimeout) are told, too;
+these are for what never reaches the engine.
 """
 
 

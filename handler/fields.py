@@ -6,7 +6,7 @@ The names are the same in a JSON body, in multipart fields, in the inputs of gRP
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from reprlib import repr as short
 from urllib.parse import unquote
@@ -50,11 +50,10 @@ HEADER = "x-caption-"
 
 
 def value_of(name: str, value: object) -> object:
-    """Read a value that came as text or bytes; one that was JSON is returned as it is.
+    """Read the value of a known field that came as text or bytes; one that was JSON stays as it is.
 
-    Raises RequestError for an unknown name and for bytes that are no UTF-8.
+    Raises RequestError for bytes that are no UTF-8.
     """
-    check_name(name)
     if isinstance(value, bytes | bytearray):
         try:
             value = value.decode()
@@ -71,10 +70,13 @@ def value_of(name: str, value: object) -> object:
     return int(text) if kind is Kind.INTEGER else float(text)
 
 
-def check_name(name: str) -> None:
-    """Raise RequestError for a name that no field has, with the nearest that one has."""
+def check_name(name: str, others: Iterable[str] = ()) -> None:
+    """Raise RequestError for a name that no field has, with the nearest that one has.
+
+    `others` are names that are known beside the fields where this one was given.
+    """
     if name not in FIELDS:
-        raise RequestError(f"is not known{nearest(name, list(FIELDS))}", shortened(name))
+        raise RequestError(f"is not known{nearest(name.lower(), [*FIELDS, *others])}", shortened(name))
 
 
 def shortened(name: str) -> str:
@@ -93,8 +95,16 @@ def from_headers(headers: Mapping[str, object]) -> dict[str, object]:
         if header.lower().startswith(HEADER) and isinstance(value, str):
             name = header[len(HEADER) :].lower().replace("-", "_")
             check_name(name)
-            fields[name] = value_of(name, unquote(value) if FIELDS[name] is Kind.TEXT else value)
+            fields[name] = value_of(name, unquoted(name, value) if FIELDS[name] is Kind.TEXT else value)
     return fields
+
+
+def unquoted(name: str, value: str) -> str:
+    """Decode percent-encoded text; raises RequestError where that is no UTF-8."""
+    try:
+        return unquote(value, errors="strict")
+    except UnicodeDecodeError:
+        raise RequestError("is no percent-encoded UTF-8", name) from None
 
 
 def merge(fields: dict[str, object], options: object, where: str) -> None:

@@ -72,7 +72,7 @@ def fields_of(raw: Mapping[str, Any], where: str) -> dict[str, object]:
     fields: dict[str, object] = {}
     for name, value in raw.items():
         if name != "options":
-            check_name(name)
+            check_name(name, (*IMAGE_KEYS, "instances", "options"))
             fields[name] = value
     if "options" in raw:
         merge(fields, raw["options"], dotted(where, "options"))

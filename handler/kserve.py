@@ -17,8 +17,10 @@ from handler.fields import merge, shortened
 
 KEYS = {"id", "inputs", "outputs", "parameters"}
 TENSOR_KEYS = {"name", "shape", "datatype", "data", "parameters"}
+OUTPUT_KEYS = {"name", "parameters"}
 OUTPUTS = {"caption": "BYTES", "score": "FP32", "reply": "BYTES"}
 LONGEST_ID = 200  # characters
+MOST_SIDES = 8  # of a tensor
 
 
 def parse(document: Mapping[str, Any], defaults: Mapping[str, object], most: int) -> Request:
@@ -53,6 +55,8 @@ def elements_of(tensor: object, where: str) -> list[object]:
             raise RequestError(
                 f"is not known in {where}; known are {', '.join(sorted(TENSOR_KEYS))}", shortened(key)
             )
+    if not isinstance(tensor.get("name", ""), str):
+        raise RequestError("is no string", f"{where}.name")
     if tensor.get("datatype") != "BYTES":
         raise RequestError('is not "BYTES": photos are tensors of bytes', f"{where}.datatype")
     data, shape = tensor.get("data"), tensor.get("shape")
@@ -61,7 +65,8 @@ def elements_of(tensor: object, where: str) -> list[object]:
         raise RequestError("is no list of base64 strings, one a photo", f"{where}.data")
     if not isinstance(shape, list) or not all(type(side) is int for side in shape):
         raise RequestError("is no list of integers", f"{where}.shape")
-    if shape != [-1] and (min(shape, default=1) < 0 or math.prod(shape[:8]) != len(elements)):
+    fits = len(shape) <= MOST_SIDES and min(shape, default=1) > 0 and math.prod(shape) == len(elements)
+    if shape != [-1] and not fits:
         raise RequestError(f"does not fit the {len(elements)} elements of its data", f"{where}.shape")
     return elements
 
@@ -100,13 +105,20 @@ def identifier(document: Mapping[str, Any]) -> str | None:
 
 
 def asked_outputs(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Read the names of the output tensors that are wanted."""
+    """Read the names of the output tensors that are wanted, each once: a reply grows with them."""
     wanted = document.get("outputs", [])
-    for one in wanted if isinstance(wanted, list) else [None]:
-        name = one.get("name") if isinstance(one, dict) else None
+    names: list[str] = []
+    for given in wanted if isinstance(wanted, list) else [None]:
+        one = given if isinstance(given, dict) else {}
+        name = one.get("name")
         if not isinstance(name, str) or name not in OUTPUTS:
             raise RequestError(f"is no list of objects with a name from {', '.join(OUTPUTS)}", "outputs")
-    return tuple(one["name"] for one in wanted)
+        if name in names:
+            raise RequestError(f"names {name} twice", "outputs")
+        if not one.keys() <= OUTPUT_KEYS or one.get("parameters", {}) not in ({}, {"binary_data": False}):
+            raise RequestError(f"asks of {name} what no output has: tensors come back as JSON", "outputs")
+        names.append(name)
+    return tuple(names)
 
 
 def body(replies: Sequence[Mapping[str, Any]], request: Request, model: Mapping[str, str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from handler import json_body, kserve
 from handler.entries import Entry, Form, Request
 from handler.errors import RequestError
-from handler.fields import from_headers, merge, value_of
+from handler.fields import check_name, from_headers, merge, value_of
 
 IMAGE_FIELDS = ("image", "data", "body")
 """Where a photo may be. `body` is also TorchServe's own name for a raw body."""
@@ -69,8 +69,10 @@ def as_json(value: object, where: str) -> object | None:
 
 def form_fields(item: Mapping[str, object]) -> dict[str, object]:
     """Read the fields beside the photo, in an object `options` or not."""
-    names = item.keys() - {*IMAGE_FIELDS, "options", TORCHSERVES_OWN}
-    fields = {name: value_of(name, item[name]) for name in sorted(names)}
+    fields: dict[str, object] = {}
+    for name in sorted(item.keys() - {*IMAGE_FIELDS, "options", TORCHSERVES_OWN}):
+        check_name(name, (*IMAGE_FIELDS, "options"))
+        fields[name] = value_of(name, item[name])
     if "options" in item:
         merge(fields, as_json(item["options"], "options"), "options")
     return fields

@@ -10,7 +10,7 @@ from handler import kserve
 from handler.entries import Entry, Form, Request
 from handler.errors import Busy, ReplyTooLarge, RequestError
 from model.captioner import Caption
-from model.errors import ImageTooLarge, NotAnImage, OptionError
+from model.errors import ExplanationTimeout, ImageTooLarge, NotAnImage, OptionError
 from model.options import GenerationOptions
 from model.words import words_of
 
@@ -20,6 +20,7 @@ CLIENT_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     NotAnImage: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_an_image"),
     OptionError: (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_value"),
     Busy: (HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
+    ExplanationTimeout: (HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
     ReplyTooLarge: (HTTPStatus.UNPROCESSABLE_ENTITY, "reply_too_large"),
 }
 """Exceptions that a client can do something about → HTTP status and the error's `type`."""

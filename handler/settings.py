@@ -7,6 +7,7 @@ cores are divided among that many workers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from reprlib import repr as short
 from typing import Any
 
 import torch
@@ -48,7 +49,8 @@ class Settings:
     """What explanations may cost. The photos of a request share `max_passes`."""
     explain_seconds: int = EXPLAIN_SECONDS
     """After so much time in the explanations of a batch, no other one begins; nor, after so much
-    time in one by integrated gradients, another word of it. A batch takes less than twice this."""
+    time in one by integrated gradients, another word of it; one by occlusion ends with an error.
+    A batch takes less than twice this and one word's integrated gradients."""
 
     @classmethod
     def from_yaml(cls, raw: Mapping[str, Any]) -> "Settings":
@@ -84,7 +86,7 @@ class Settings:
         for name, most in self.limits.items():
             value = getattr(options, name)
             if value > most:
-                raise OptionError(name, f"{value} is more than {most}, this server's limit")
+                raise OptionError(name, f"{short(value)} is more than {most}, this server's limit")
 
     def described_limits(self) -> dict[str, int]:
         """Return what a request cannot pass, by the names in model-config.yaml."""

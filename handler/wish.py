@@ -47,7 +47,9 @@ def read_wish(fields: Mapping[str, object], defaults: GenerationOptions, setting
     given = {name: value for name, value in fields.items() if name not in own}
     options = defaults.replace(**given)
     settings.check_limits(options)
-    if not options.do_sample:
+    if options.do_sample:
+        refuse_without_effect(given.keys() & {"early_stopping"}, "do_sample is false")
+    else:
         refuse_without_effect(given.keys() & SAMPLING, "do_sample is true")
     if not explained:
         refuse_without_effect(fields.keys() & EXPLANATION, "explain is true")

@@ -5,11 +5,12 @@ CaptionerError
 │   ├── NotAnImage          Pillow recognises no format, or the data is broken
 │   └── ImageTooLarge       more pixels than the bound (a decompression bomb)
 ├── OptionError             a generation option is unknown or out of its range
+├── ExplanationTimeout      an explanation takes longer than it may
 └── CheckpointError         a checkpoint folder cannot be used
     ├── ConfigError         a field of a JSON file is missing, unsupported or invalid
     └── WeightsError        keys are unknown, missing or misshapen
 
-The first two branches are the caller's doing and concern one photo; a
+All but the last concern one photo, and the first two are the caller's doing; a
 CheckpointError is the operator's and comes up while loading.
 """
 
@@ -39,6 +40,10 @@ class OptionError(CaptionerError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
         self.field = field
+
+
+class ExplanationTimeout(CaptionerError):
+    """An explanation takes longer than the bound in time on explanations."""
 
 
 class CheckpointError(CaptionerError):

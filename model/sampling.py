@@ -48,7 +48,7 @@ def sample(
             rows = torch.arange(batch, device=device).repeat_interleave(samples)
         logits = step(drawn[:, None], rows)
 
-    scores = (logprobs.sum(dim=1) / lengths**options.length_penalty).view(batch, samples)
+    scores = (logprobs.sum(dim=1) / lengths.float() ** options.length_penalty).view(batch, samples)
     order = scores.argsort(dim=1, descending=True, stable=True)
     along_tokens = order[:, :, None].expand(-1, -1, last)
     return Continuations(

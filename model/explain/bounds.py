@@ -11,7 +11,7 @@ GRADIENT_STEPS = 20
 
 @dataclass(frozen=True, slots=True)
 class ExplainBounds:
-    """Bounds of one explanation. What exceeds them is cut by the rules below, never refused."""
+    """Bounds of one explanation, and what is cut, or refused, where it would pass them."""
 
     max_words: int = 32
     """The first so many words of a caption get a heatmap, the others none."""
@@ -20,7 +20,7 @@ class ExplainBounds:
     where there would be more; integrated gradients explain fewer words."""
     max_seconds: float = math.inf
     """Integrated gradients begin no other word once so much time went by; the words left get none.
-    The other methods take a small part of a second."""
+    Occlusion ends in ExplanationTimeout: it has no map of a word before it has those of all."""
     batch: int = 8
     """Perturbed photos in memory at once."""
 

@@ -27,11 +27,12 @@ class Explainer:
         self.bounds = ExplainBounds() if bounds is None else bounds
 
     @torch.inference_mode()
-    def given(self, photo: Tensor, text: str) -> Caption:
+    def given(self, photo: Tensor, text: str, length_penalty: float | None = None) -> Caption:
         """Score a caller's text as a caption of a preprocessed photo (3, height, width).
 
         The text comes back as the tokenizer reads it, in lower case perhaps. Score and tokens are
-        those of a search that had found it with the checkpoint's length penalty, end token included.
+        those of a search that had found it with this length penalty (None: the checkpoint's) and
+        no other constraint, end token included.
         Raises OptionError naming `caption` for a text that is too long or holds no word.
         """
         tokenizer, config = self.captioner.tokenizer, self.captioner.model.config
@@ -44,7 +45,9 @@ class Explainer:
         ids.append(config.eos_token_ids[0])
         logprobs = CaptionTarget(self.captioner.model, ids).token_logprobs(photo[None])[0].tolist()
         pieces = tokenizer.pieces(ids)
-        score = sum(logprobs) / len(ids) ** self.captioner.options.length_penalty
+        if length_penalty is None:
+            length_penalty = self.captioner.options.length_penalty
+        score = sum(logprobs) / len(ids) ** length_penalty
         tokens = tuple(Token(piece, logprob) for piece, logprob in zip(pieces, logprobs, strict=True))
         caption = Caption("".join(pieces).strip(), score, tokens)
         if not words_of(caption):
@@ -63,13 +66,14 @@ class Explainer:
         words = words_of(caption)
         config = self.captioner.model.config
         # A caption's text is tokenized anew: that brings a prompt's tokens along.
-        ids = self.captioner.tokenizer.encode(caption.text)[: config.decoder.n_positions]
+        ids = self.captioner.tokenizer.encode(caption.text)
         pieces = tuple(Token(piece, 0.0) for piece in self.captioner.tokenizer.pieces(ids))
         positions = [word.tokens for word in words_of(Caption(caption.text, 0.0, pieces))]
+        longest = config.decoder.n_positions  # a character that was cut is longer when it is read anew
         most = self.bounds.max_words
         if method == "integrated_gradients":
             most = min(most, self.bounds.max_passes // GRADIENT_STEPS)
-        kept = [index for index, tokens in enumerate(positions) if tokens][:most]
+        kept = [index for index, tokens in enumerate(positions) if tokens and tokens[-1] < longest][:most]
 
         patch = config.encoder.patch_size
         height, width = photo.shape[1:]
@@ -80,7 +84,7 @@ class Explainer:
         model = self.captioner.model
         if method == "integrated_gradients" and model.encoder.norm.weight.dtype != torch.float32:
             model = copy.deepcopy(model).float()  # for the time of this explanation
-        target = CaptionTarget(model, ids, [positions[index] for index in kept])
+        target = CaptionTarget(model, ids[:longest], [positions[index] for index in kept])
         if method == "attention":
             maps = mean_attention(target, seen)
         elif method == "occlusion":

@@ -6,12 +6,14 @@ sweep is enough for all words, since one pass gives all their log-probabilities.
 """
 
 import math
+import time
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.errors import ExplanationTimeout
 from model.explain.bounds import ExplainBounds
 from model.explain.target import CaptionTarget
 
@@ -69,13 +71,15 @@ def occlusion(target: CaptionTarget, photo: Tensor, bounds: ExplainBounds) -> Te
     """Explain each word on a normalised photo (3, height, width) → float32 (W, rows, columns).
 
     A patch has the mean fall (nats; negative where the word becomes likelier) over the windows
-    that cover it.
+    that cover it. Raises ExplanationTimeout after `bounds.max_seconds`: half a sweep explains nothing.
     """
     from captum.attr import Occlusion  # noqa: PLC0415  # it loads matplotlib, which captions do without
 
     patch = target.model.config.encoder.patch_size
     rows, columns = photo.shape[1] // patch, photo.shape[2] // patch
     down, across = windows_for(rows, columns, bounds.max_passes - 1)
+
+    began = time.monotonic()
 
     def within(grid: Tensor) -> Tensor:
         """(…, rows and overhangs, columns and overhangs) → (…, rows, columns)."""
@@ -84,6 +88,10 @@ def occlusion(target: CaptionTarget, photo: Tensor, bounds: ExplainBounds) -> Te
     # Captum perturbs a grid of ones, one for each patch, not the pixels: its masks and sums then
     # have the size of the map, not that of W photos, and windows can hang over the edges.
     def word_logprobs(kept: Tensor) -> Tensor:
+        if time.monotonic() - began > bounds.max_seconds:
+            raise ExplanationTimeout(
+                f"occlusion takes longer than {bounds.max_seconds:g} s; attention is faster"
+            )
         shown = F.interpolate(within(kept), scale_factor=patch, mode="nearest")  # (P, 1, height, width)
         return target.word_logprobs(photo.to(shown) * shown)
 

@@ -30,12 +30,16 @@ RAMP = np.array([[128, 0, 160], [230, 30, 30], [255, 160, 0], [255, 255, 80]], d
 """Colours of heat 0, 1/3, 2/3 and 1."""
 
 
+class TooFewBytes(ValueError):
+    """The smallest pictures have more bytes than the caller allows."""
+
+
 def overlays(photo: Image.Image, explanation: Explanation, max_bytes: int | None = None) -> list[bytes]:
     """Draw each word's heat over an upright RGB photo: PNG files, in the order of the heatmaps.
 
     Together they have at most `max_bytes`, None for any size. They are drawn with a longest side
     of `OVERLAY_SIDE`; as long as they are too large, again with sides that are smaller by the
-    root of the excess and a tenth. Raises ValueError for a bound that no picture fits.
+    root of the excess and a tenth. Raises TooFewBytes for a bound that no picture fits.
     """
 
     def draw(side: int) -> list[bytes]:
@@ -62,7 +66,7 @@ def within(most: int | None, draw: Callable[[int], list[bytes]], side: int) -> l
         if most is None or total <= most:
             return drawn
         if side == LEAST_SIDE:
-            raise ValueError(f"{most} bytes are too few for {len(drawn)} picture(s) of {side} pixels")
+            raise TooFewBytes(f"{most} bytes are too few for {len(drawn)} picture(s) of {side} pixels")
         side = max(LEAST_SIDE, int(side * 0.9 * (most / total) ** 0.5))
 
 

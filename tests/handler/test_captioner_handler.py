@@ -181,6 +181,16 @@ def test_a_clients_own_caption_is_explained(handler: CaptionerHandler, new_conte
     assert reply["timings"]["explain"] > 0
 
 
+def test_a_given_caption_is_scored_with_the_archives_length_penalty(new_context: NewContext) -> None:
+    handler = CaptionerHandler()
+    handler.initialize(new_context({"maxWorkers": 1, "captioner": {"options": {"length_penalty": 0.0}}}))
+    item: Item = {"body": {"image": as_base64(0), "explain": True, "form": "values", "caption": "a dog"}}
+    [(status, reply)] = ask(handler, new_context, [item])
+    assert status == 200
+    total = sum(token["logprob"] for token in reply["captions"][0]["tokens"])
+    assert reply["score"] == pytest.approx(total)
+
+
 @pytest.mark.parametrize("caption", ["", "...", "x" * 2000, "a dog " * 40, "\ud800"])
 def test_a_caption_that_cannot_be_explained_is_refused(
     handler: CaptionerHandler, new_context: NewContext, caption: str
@@ -231,6 +241,16 @@ def test_a_reply_that_would_end_the_worker_is_not_sent(new_context: NewContext) 
     handler.initialize(new_context({"maxWorkers": 1, "captioner": {"max_reply_bytes": 3000}}))
     items: list[Item] = [{"body": {"instances": [as_base64(0)] * 8}}, body(0)]
     (status, reply), (other, _) = ask(handler, new_context, items)
+    assert (status, other) == (422, 200)
+    assert reply["error"]["type"] == "reply_too_large"
+
+
+@pytest.mark.parametrize("form", ["png", "grid"])
+def test_pictures_that_no_reply_has_room_for_are_refused(new_context: NewContext, form: str) -> None:
+    handler = CaptionerHandler()
+    handler.initialize(new_context({"maxWorkers": 1, "captioner": {"max_reply_bytes": 3000}}))
+    item: Item = {"body": {"image": as_base64(0), "explain": True, "form": form, "caption": "a b c d e"}}
+    (status, reply), (other, _) = ask(handler, new_context, [item, body(1)])
     assert (status, other) == (422, 200)
     assert reply["error"]["type"] == "reply_too_large"
 

@@ -113,11 +113,14 @@ def tensors(*data: str) -> dict[str, object]:
 
 
 PHOTO = as_base64(0)
+WORDLESS = {"do_sample": True, "seed": 3, "temperature": 3, "max_new_tokens": 1, "min_new_tokens": 0}
+"""Draws a comma alone."""
 EXAMPLES: list[tuple[str, str, dict[str, object]]] = [
     ("/predictions/captioner", "200", body(0)),
     ("/predictions/captioner", "200", {"body": {"image": PHOTO, "timings": True, "prompt": "a"}}),
     ("/explanations/captioner", "200", {"body": {"image": PHOTO, "form": "png", "timings": True}}),
     ("/explanations/captioner", "200", {"body": {"image": PHOTO, "form": "grid"}}),
+    ("/explanations/captioner", "200", {"body": {"image": PHOTO, "form": "values", **WORDLESS}}),
     ("/explanations/captioner", "200", {"body": {"image": PHOTO, "form": "values"}}),
     ("/v1/models/captioner:predict", "200", {"body": {"instances": [PHOTO, "***"]}}),
     ("/v1/models/captioner:explain", "200", {"body": {"instances": [PHOTO], "form": "values"}}),

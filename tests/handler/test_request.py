@@ -92,7 +92,7 @@ def test_tensors_hold_photos() -> None:
         "id": "seven",
         "parameters": {"num_beams": 2},
         "inputs": [tensor(shape=[2, 1], data=[[BASE64], [BASE64]]), tensor(parameters={"num_beams": 3})],
-        "outputs": [{"name": "caption"}],
+        "outputs": [{"name": "caption", "parameters": {"binary_data": False}}],
     }
     for item in as_body(document):
         request = parse(item)
@@ -194,6 +194,10 @@ def test_the_query_of_an_old_url_is_read_beside_json() -> None:
         ({"body": {"image": "YQ="}}, "image: is not valid base64"),
         ({"body": {"image": BASE64, "data": BASE64}}, "image and data are both given"),
         ({"body": {"image": BASE64, "url": "x"}}, "url: is not known"),
+        ({"body": {"image": BASE64, "option": {}}}, "option: is not known; did you mean options?"),
+        ({"body": {"image": BASE64, "NUM_BEAMS": 1}}, "NUM_BEAMS: is not known; did you mean num_beams?"),
+        ({"images": bytearray(PHOTO)}, "images: is not known; did you mean image?"),
+        ({"file": bytearray(PHOTO)}, "file: is not known; known are body, caption, data, .* image, "),
         ({"body": {"image": BASE64, "options": 3}}, "options: is no JSON object"),
         (
             {"body": {"image": BASE64, "options": {"beams": 3}}},
@@ -212,11 +216,27 @@ def test_the_query_of_an_old_url_is_read_beside_json() -> None:
         ({"body": {"inputs": [tensor(data=[])]}}, r"inputs\[0\].data: is no list"),
         ({"body": {"inputs": [tensor(shape=[2])]}}, r"inputs\[0\].shape: does not fit the 1"),
         ({"body": {"inputs": [tensor(shape=["1"])]}}, r"inputs\[0\].shape: is no list of integers"),
+        ({"body": {"inputs": [tensor(shape=[1] * 8 + [5])]}}, r"inputs\[0\].shape: does not fit the 1"),
+        ({"body": {"inputs": [tensor(name=5)]}}, r"inputs\[0\].name: is no string"),
         ({"body": {"inputs": [tensor(color=1)]}}, r"color: is not known in inputs\[0\]"),
         ({"body": {"inputs": [tensor()] * 4}}, "inputs: holds 4 photos; at most 3"),
         ({"body": {"inputs": [tensor()], "id": 7}}, "id: is no string"),
         ({"body": {"inputs": [tensor()], "outputs": [{"name": "words"}]}}, "outputs: is no list"),
         ({"body": {"inputs": [tensor()], "outputs": 5}}, "outputs: is no list"),
+        ({"body": {"inputs": [tensor()], "outputs": [{"name": "reply"}] * 2}}, "outputs: names reply twice"),
+        (
+            {"body": {"inputs": [tensor()], "outputs": [{"name": "reply", "num_beams": 2}]}},
+            "outputs: asks of reply what no output has",
+        ),
+        (
+            {
+                "body": {
+                    "inputs": [tensor()],
+                    "outputs": [{"name": "reply", "parameters": {"binary_data": True}}],
+                }
+            },
+            "outputs: asks of reply what no output has",
+        ),
         ({"body": {"inputs": [tensor()], "parameters": {"num_beans": 1}}}, "did you mean num_beams"),
         ({"image": bytearray(b"a"), "data": bytearray(b"b")}, "image and data are both given"),
         ({"image": bytearray(b"a"), "beams": bytearray(b"4")}, "beams: is not known; did you mean num_beams"),
@@ -240,6 +260,11 @@ def test_a_wrong_element_of_a_tensor_is_its_own_error() -> None:
 def test_an_unknown_header_is_refused() -> None:
     with pytest.raises(RequestError, match="beams: is not known; did you mean num_beams"):
         parse({"body": bytearray(PHOTO)}, {"X-Caption-Beams": "3"})
+
+
+def test_a_text_that_is_not_decodable_in_a_header_is_refused() -> None:
+    with pytest.raises(RequestError, match="prompt: is no percent-encoded UTF-8"):
+        parse({"body": bytearray(PHOTO)}, {"X-Caption-Prompt": "caf%E9"})
 
 
 @pytest.mark.parametrize("name", ["x" * 10_000, "\ud800", "line\nbreak"])

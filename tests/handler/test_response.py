@@ -10,7 +10,7 @@ from handler.entries import Entry, Form, Request
 from handler.errors import Busy, ReplyTooLarge, RequestError
 from handler.response import error_reply, photo_body, request_reply
 from model.captioner import Caption, Token
-from model.errors import ImageTooLarge, NotAnImage, OptionError
+from model.errors import ExplanationTimeout, ImageTooLarge, NotAnImage, OptionError
 
 CAPTIONS = (
     Caption("a café", -0.5, (Token("a", -0.25), Token(" café", -0.75))),
@@ -82,6 +82,7 @@ def test_a_number_that_json_lacks_is_refused(score: float) -> None:
         (NotAnImage("not decodable"), 415, "not_an_image", "instances[0]"),
         (OptionError("num_beams", "17 is too many"), 422, "invalid_value", "num_beams"),
         (Busy("later"), 503, "busy", None),
+        (ExplanationTimeout("too slow"), 503, "busy", None),
         (ReplyTooLarge("too many photos"), 422, "reply_too_large", None),
     ],
 )

@@ -85,6 +85,19 @@ def test_captions_are_drawn_as_often_as_they_are_probable() -> None:
         assert found.scores[at, 0].exp().item() == pytest.approx(probability, rel=1e-5)
 
 
+def test_the_score_is_the_sum_over_the_length_to_a_whole_power() -> None:
+    def step(tokens: Tensor, _: Tensor | None) -> Tensor:
+        return torch.tensor([0.25, 0.75]).log().expand(len(tokens), -1)
+
+    for penalty in (-2, 0, 1, 2):  # as JSON and YAML have them
+        options = GenerationOptions(do_sample=True, max_new_tokens=3, top_k=0, length_penalty=penalty)
+        found = sample(step, torch.full((9, 2), 1), options, [0], seeds=range(9))
+        expected = found.logprobs[:, 0].sum(dim=1) / torch.tensor(
+            [n**penalty for n in found.lengths[:, 0].tolist()]
+        )
+        torch.testing.assert_close(found.scores[:, 0], expected)
+
+
 @pytest.fixture(scope="module")
 def photos(captioner: Captioner) -> list[Tensor]:
     return [captioner.preprocess(photo(seed)) for seed in range(12)]

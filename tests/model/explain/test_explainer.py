@@ -41,6 +41,7 @@ def test_a_given_caption_scores_what_the_search_gave_it(captioner: Captioner, se
             assert token.logprob == pytest.approx(logprobs[0, following].item(), abs=1e-4)
     total = sum(token.logprob for token in given.tokens)
     assert given.score == pytest.approx(total / len(given.tokens) ** options.length_penalty)
+    assert Explainer(captioner).given(pixels, "a dog runs", 0.0).score == pytest.approx(total)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -137,10 +138,10 @@ def test_a_caption_without_words_has_no_heatmap(captioner: Captioner) -> None:
 
 def test_words_that_the_model_has_no_positions_for_are_left_out(captioner: Captioner) -> None:
     pixels = captioner.preprocess(photo(0))
-    long = Caption("x " * 12, 0.0, ())
-    found = Explainer(captioner).explain(pixels, Caption(long.text.strip(), 0.0, ()))
-    assert len(found.words) == 12
-    assert 1 <= len(found.heatmaps) < 12
+    names = [f"{letter}q" for letter in "abcdefghijkl"]  # two tokens each, and one for the space
+    found = Explainer(captioner).explain(pixels, Caption(" ".join(names), 0.0, ()))
+    assert [word.text for word in found.words] == names
+    assert [heatmap.word.text for heatmap in found.heatmaps] == names[:5]  # 16 positions hold 14 tokens
 
 
 @pytest.mark.parametrize(

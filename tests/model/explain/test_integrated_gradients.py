@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
 from model.captioner import Captioner
+from model.errors import ExplanationTimeout
 from model.explain.bounds import ExplainBounds
 from model.explain.explainer import Explainer
 from model.explain.integrated_gradients import integrated_gradients
@@ -54,7 +56,7 @@ def test_gradients_are_of_float32_whatever_the_models_format(tiny_folder: Path) 
     assert half.model.encoder.norm.weight.dtype == torch.bfloat16  # its own weights stay as they are
 
 
-def test_words_after_the_time_have_no_heatmap(tmp_path: Path) -> None:
+def test_time_is_bounded(tmp_path: Path) -> None:
     captioner = Captioner.from_folder(write_tiny_checkpoint(tmp_path / "tiny"), dtype=torch.float32)
     pixels = captioner.preprocess(photo(1))
     explainer = Explainer(captioner, ExplainBounds(max_seconds=1e-6))
@@ -62,4 +64,6 @@ def test_words_after_the_time_have_no_heatmap(tmp_path: Path) -> None:
     found = explainer.explain(pixels, caption, "integrated_gradients")
     assert [heatmap.word.text for heatmap in found.heatmaps] == ["two"]
     assert found.to_dict((40, 48))["words_left_out"] == 5
-    assert len(explainer.explain(pixels, caption, "occlusion").heatmaps) == 6
+    with pytest.raises(ExplanationTimeout, match="occlusion takes longer than"):
+        explainer.explain(pixels, caption, "occlusion")
+    assert len(explainer.explain(pixels, caption, "attention").heatmaps) == 6
