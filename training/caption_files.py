@@ -102,6 +102,7 @@ def read_karpathy(path: Path, problems: Problems) -> list[Entry]:
     A photo lies in `filepath` if the entry has one; its id is `imgid`, else its place in the list.
     """
     entries: dict[int, Entry] = {}
+    names: set[str] = set()
     for index, image in enumerate(_list(path, _read_json(path, problems), "images", problems)):
         where = f"{path}: images[{index}]"
         name = _value(where, image, "filename", str, problems)
@@ -118,6 +119,9 @@ def read_karpathy(path: Path, problems: Problems) -> list[Entry]:
             problems.add("duplicate ids", f"{where}.imgid is {photo!r}: an integer of its own is needed")
             continue
         name = str(Path(image["filepath"]) / name) if isinstance(image.get("filepath"), str) else name
+        if name in names:
+            problems.add("duplicate photos", f"{where}.filename is {name}, which another image has, too")
+        names.add(name)
         entries[photo] = Entry(photo, name, SPLITS[split])
         for number, sentence in enumerate(sentences):
             place = f"{where}.sentences[{number}]"
@@ -128,16 +132,21 @@ def read_karpathy(path: Path, problems: Problems) -> list[Entry]:
 
 
 def _add(entry: Entry, caption: str, where: str, problems: Problems) -> None:
-    if caption.strip(". \t\r\n"):
-        entry.captions.append(caption)
-    else:
+    if not " ".join(caption.split()).strip(". "):
         problems.add("empty captions", f"{where} is empty")
+        return
+    try:
+        caption.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can spell
+        problems.add("broken captions", f"{where} is no text: {error.reason} at {error.start}")
+        return
+    entry.captions.append(caption)
 
 
 def _read_json(path: Path, problems: Problems) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problems.add("unreadable files", f"{path} cannot be read: {error}")
         return {"images": [], "annotations": []}
 

@@ -66,6 +66,8 @@ def has_split(folder: Path, split: str) -> bool:
 
 def read_split(folder: Path, split: str, problems: Problems) -> CaptionSet:
     """Read one split, which may be empty; what is wrong is added to `problems` and left out."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder")
     path, reader = _source(folder, split)
     if path is None:
         names = f"captions_{split}.json, captions_{split}.csv, dataset*.json, captions.json or captions.csv"
@@ -75,9 +77,15 @@ def read_split(folder: Path, split: str, problems: Problems) -> CaptionSet:
         entries = [entry for entry in entries if split_of(entry.name) == split]
     used = [entry for entry in entries if entry.split in (None, split) and entry.captions]
     images = _images(folder, used)
-    present = [entry for entry in used if (images / entry.name).is_file()]
+    present = []
     for entry in used:
-        if not (images / entry.name).is_file():
+        if _leads_out(entry.name):
+            problems.add(
+                "photos elsewhere", f"{path}: photo {entry.name} is a path that leads out of {folder}"
+            )
+        elif _is_there(images, entry):
+            present.append(entry)
+        else:
             problems.add("missing photos", f"{path}: photo {entry.name} is not in {images}")
     return CaptionSet(
         images=images,
@@ -92,7 +100,7 @@ def split_of(name: str) -> str:
 
     A photo keeps its split when others are added or taken away.
     """
-    return "dev" if hashlib.sha256(name.encode()).digest()[0] < 256 / 10 else "train"
+    return "dev" if hashlib.sha256(name.encode(errors="surrogatepass")).digest()[0] < 256 / 10 else "train"
 
 
 def normalise(caption: str) -> str:
@@ -132,7 +140,19 @@ def _source(folder: Path, split: str) -> tuple[Path | None, Reader]:
 def _images(folder: Path, entries: Sequence[Entry]) -> Path:
     """Tell which folder the names are in: `images/`, or the folder itself where it has more of them."""
     inside = folder / IMAGES
-    if all((inside / entry.name).is_file() for entry in entries):
+    if all(_is_there(inside, entry) for entry in entries):
         return inside
-    found = {images: sum((images / entry.name).is_file() for entry in entries) for images in (inside, folder)}
+    found = {images: sum(_is_there(images, entry) for entry in entries) for images in (inside, folder)}
     return folder if found[folder] > found[inside] else inside
+
+
+def _is_there(images: Path, entry: Entry) -> bool:
+    try:
+        return (images / entry.name).is_file()
+    except OSError:  # a name that is too long to be one
+        return False
+
+
+def _leads_out(name: str) -> bool:
+    """Tell whether a name is a path to elsewhere: captions of strangers do not get to choose any file."""
+    return Path(name).is_absolute() or ".." in Path(name).parts

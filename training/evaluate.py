@@ -15,6 +15,7 @@ from model.errors import CaptionerError
 from model.options import GenerationOptions
 from training.captioning import Captioned, caption_with_engine
 from training.captions import CaptionSet, has_split, read_captions, read_split
+from training.command import INTERRUPTED
 from training.curves import Curves, history_beside, read_curves
 from training.errors import TrainingError
 from training.evaluation import Evaluation, score
@@ -137,6 +138,9 @@ def main() -> int:
     except (TrainingError, CaptionerError, OSError) as error:
         logger.error("%s", error)
         return 1
+    except KeyboardInterrupt:
+        logger.error("interrupted: nothing was written")
+        return INTERRUPTED
     return 1 if result.failed else 0
 
 

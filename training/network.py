@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ from training.captions import CaptionSet, normalise
 from training.errors import DataError, RecipeError
 from training.initialise import initialise
 from training.train_recipe import TrainRecipe
-from training.vocabulary import end_token, learn_vocabulary
+from training.vocabulary import digest, end_token, learn_vocabulary
 
 POSITIONS = "embedding.positions"  # (1, 1 + patches, C)
 
@@ -90,6 +90,17 @@ def load_part(part: nn.Module, path: Path, name: str) -> None:
     if faults:
         raise DataError(f"{name} {path} is another network's: {_listed(faults)}")
     part.load_state_dict(stored)
+
+
+def check_vocabulary(path: Path, tokenizer: Tokenizer) -> None:
+    """Raise DataError where a decoder was pretrained with another vocabulary: its ids are other words."""
+    with safe_open(path, framework="pt") as file:
+        learned = (file.metadata() or {}).get("vocabulary")
+    if learned != digest(tokenizer.backend):
+        raise DataError(
+            f"decoder {path} has another vocabulary: pretrain it on the captions of the same data, "
+            "with the same vocab_size"
+        )
 
 
 def _stretched(encoder: Encoder, stored: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,6 +5,8 @@ Decoding takes longer than a training step does; a cached array makes the model 
 
 import fcntl
 import hashlib
+import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +36,8 @@ def load_photos(
     The result is a read-only memory map, one photo per name and in that order. Names, sizes and
     modification times of the files are part of the cache's key. Of several processes that want
     the same photos one decodes and the others wait.
-    Raises DataError naming the photos that are missing or unreadable.
+    Raises DataError naming the photos that are missing or unreadable, or the
+    space that the cache lacks.
     """
     problems = Problems()
     key = _fingerprint(
@@ -47,6 +50,7 @@ def load_photos(
         if not path.exists():
             aside = path.with_suffix(".aside")
             shape = (len(names), size, size, 3)
+            _check_space(cache, math.prod(shape))
             photos = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
             for index, name in enumerate(tqdm(names, desc="decoding photos", unit="photo", disable=None)):
                 photo = read_photo(folder / name, problems)
@@ -68,6 +72,14 @@ def read_photo(path: Path, problems: Problems) -> Image.Image | None:
     except (ImageError, OSError) as error:
         problems.add("unreadable photos", f"{path}: {error}")
         return None
+
+
+def _check_space(cache: Path, size: int) -> None:
+    """Raise DataError where the disk is too full: a write to a memory map that fails kills the process."""
+    if size > (free := shutil.disk_usage(cache).free):
+        raise DataError(
+            f"the decoded photos need {size / 1e6:.0f} MB in {cache}, where {free / 1e6:.0f} are left"
+        )
 
 
 def _fingerprint(folder: Path, names: Sequence[str], form: str) -> str:

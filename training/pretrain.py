@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from training.errors import TrainingError
+from training.command import ends_in_one_line
 from training.labelled_images import LabelledImages, read_labelled_images
 from training.photos import load_photos
 from training.pretrainer import Pretrainer, PretrainRecipe
@@ -30,6 +30,7 @@ LOGGED_STEPS = 50
 def pretrain(trainer: Pretrainer, checked: LabelledImages, out: Path) -> None:
     """Train, resuming from a snapshot in `out` if there is one; ends with `out/encoder.safetensors`."""
     recipe = trainer.recipe
+    out.mkdir(parents=True, exist_ok=True)  # now, and not after the first snapshot's three minutes
     snapshot, networks = out / "pretrain.safetensors", {"network": trainer.network}
     start = 0
     if snapshot.exists():
@@ -54,6 +55,7 @@ def pretrain(trainer: Pretrainer, checked: LabelledImages, out: Path) -> None:
     (out / "encoder.aside").replace(out / "encoder.safetensors")
 
 
+@ends_in_one_line
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="Pretrain the ViT on soft labels and labelled images.")
@@ -67,16 +69,12 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="folder for decoded images")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        recipe = read_recipe(given.recipe, PretrainRecipe)
-        labels = read_soft_labels(given.labels)
-        photos = load_photos(given.photos, labels.names, PHOTO_SIZE, given.cache)
-        images = read_labelled_images(given.labelled, "train", given.cache)
-        checked = read_labelled_images(given.labelled, "val", given.cache)
-        pretrain(Pretrainer(recipe, photos, labels, images), checked, given.out)
-    except TrainingError as error:
-        logger.error("%s", error)
-        return 1
+    recipe = read_recipe(given.recipe, PretrainRecipe)
+    labels = read_soft_labels(given.labels)
+    photos = load_photos(given.photos, labels.names, PHOTO_SIZE, given.cache)
+    images = read_labelled_images(given.labelled, "train", given.cache)
+    checked = read_labelled_images(given.labelled, "val", given.cache)
+    pretrain(Pretrainer(recipe, photos, labels, images), checked, given.out)
     return 0
 
 

@@ -50,6 +50,8 @@ class PretrainRecipe:
             raise ValueError("warmup_steps: from 0 to below steps is needed")
         if not 0 < self.kept_patches <= GRID**2:
             raise ValueError(f"kept_patches: from 1 to {GRID**2} is needed")
+        if self.seed < 0:
+            raise ValueError("seed: at least 0 is needed")
         for name in ("photos_per_step", "images_per_step", "classes", "held_out"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: at least 1 is needed")

@@ -1,9 +1,10 @@
 """A recipe: every number of a training run, read from one YAML file into a frozen dataclass."""
 
+import math
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from types import NoneType
-from typing import TypeVar, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -20,8 +21,9 @@ def read_recipe(path: Path, kind: type[Recipe]) -> Recipe:
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise RecipeError(f"recipe {path} cannot be read: {error}") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())  # YAML's has several lines
+        raise RecipeError(f"recipe {path} cannot be read: {reason}") from None
     return _build(raw, kind, str(path))
 
 
@@ -30,7 +32,7 @@ def _build(raw: object, kind: type[Recipe], where: str) -> Recipe:
     if not isinstance(raw, dict):
         raise RecipeError(f"{where}: a mapping is needed, not {type(raw).__name__}")
     known = {field.name: field for field in fields(kind)}
-    if unknown := sorted(set(raw) - set(known)):
+    if unknown := sorted(str(name) for name in raw if name not in known):
         raise RecipeError(f"{where}: unknown field {', '.join(unknown)}; known are {', '.join(known)}")
     required = {name for name, field in known.items() if field.default is field.default_factory is MISSING}
     if missing := sorted(required - set(raw)):
@@ -44,9 +46,16 @@ def _build(raw: object, kind: type[Recipe], where: str) -> Recipe:
 
 
 def _value(value: object, kind: object, where: str) -> object:
-    """Build what a field holds: itself, or the dataclass that its type is, perhaps beside None."""
-    options = get_args(kind) or (kind,)
+    """Build what a field holds: itself if it is of the field's type, or the dataclass that the type is."""
+    options = get_args(kind) if get_origin(kind) is UnionType else (kind,)
     if value is None and NoneType in options:
         return None
     nested = [option for option in options if isinstance(option, type) and is_dataclass(option)]
-    return _build(value, nested[0], where) if nested else value
+    if nested:
+        return _build(value, nested[0], where)
+    if float in options and not (type(value) in (int, float) and math.isfinite(value)):  # type: ignore[arg-type]
+        hint = " (YAML takes 1e-3 for text: 1.0e-3)" if isinstance(value, str) else ""
+        raise RecipeError(f"{where}: {value!r} is not a number{hint}")
+    if int in options and type(value) is not int:
+        raise RecipeError(f"{where}: {value!r} is not an integer")
+    return value

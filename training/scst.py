@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.config import GPT2Config
-from model.errors import CaptionerError
 from training.batches import TokenisedCaptions
 from training.captions import CaptionSet, normalise
+from training.command import ends_in_one_line
 from training.data import load_data
 from training.dev import DevScores
-from training.errors import DataError, RecipeError, TrainingError
+from training.errors import DataError, RecipeError
 from training.journal import Journal
 from training.recipe import read_recipe
 from training.rewards import END, CiderD, words
@@ -103,6 +103,9 @@ def scst(
     ids = (config.decoder_start_token_id, config.eos_token_ids[0])
     split = Split(photos, TokenisedCaptions.of(captions, start.tokenizer, *ids))
     critic = SelfCritic(recipe, start, split, reward_of(captions))
+    out.mkdir(parents=True, exist_ok=True)  # now, and not after the first scores
+    if found.dev is None:
+        logger.info("%s has no split 'dev': nothing is scored, and the last weights are kept", data)
     dev = None if found.dev is None else DevScores(*found.dev)
     identity = f"{recipe!r} {captions.digest()} {init}"
     ScstRun(critic, dev, out, identity, save_seconds).go()
@@ -126,6 +129,7 @@ def reward_of(captions: CaptionSet) -> CiderD:
     return CiderD([[[*words(normalise(text)), END] for text in group] for group in captions.captions])
 
 
+@ends_in_one_line
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="Self-critical sequence training of a checkpoint.")
@@ -138,12 +142,8 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="folder for decoded photos")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        recipe = read_recipe(given.config, ScstRecipe)
-        scst(given.init, given.data, recipe, out=given.out, cache=given.cache)
-    except (TrainingError, CaptionerError) as error:
-        logger.error("%s", error)
-        return 1
+    recipe = read_recipe(given.config, ScstRecipe)
+    scst(given.init, given.data, recipe, out=given.out, cache=given.cache)
     return 0
 
 

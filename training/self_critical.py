@@ -54,6 +54,9 @@ class ScstRecipe:
         for name in ("max_tokens", "epochs", "batch_size", "report_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: at least 1 is needed")
+        for name in ("warmup_steps", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: at least 0 is needed")
         if self.samples_per_photo < 2:
             raise ValueError("samples_per_photo: at least 2 are needed, to be compared with each other")
         for name in ("encoder_rate", "cross_entropy_weight", "average_decay"):

@@ -73,6 +73,8 @@ def caption_of(photo: bytes, url: str, key: str | None) -> str:
                 break
             time.sleep(pause)
             answer = requests.post(url, photo, headers=headers, timeout=TIMEOUT)
+    except requests.ConnectTimeout:
+        raise ScoringError(f"no server answers at {url}: no connection within {TIMEOUT} s") from None
     except requests.Timeout:
         raise PhotoRefused(f"no answer within {TIMEOUT} s") from None
     except requests.RequestException as error:
@@ -102,7 +104,11 @@ def _read(answer: requests.Response, url: str) -> str:
 
 def server_url(text: str) -> str:
     """Check the start of a server's URL; raises ScoringError where it is none."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # it is read where it is asked for
+    except ValueError as error:
+        raise ScoringError(f"server {text!r} is not http://HOST:PORT: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ScoringError(f"server {text!r} is not http://HOST:PORT")
     return text.rstrip("/")

@@ -23,12 +23,16 @@ def save_snapshot(
 ) -> None:
     """Write networks, optimizers' moments and the number of finished steps to `path`.
 
-    `recipe` is text that must be equal when the run resumes.
+    `recipe` is text that must be equal when the run resumes. Raises SnapshotError where the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".aside")
     tensors = _tensors(modules, optimizers)
-    save_file(tensors, aside, {"step": str(step), "recipe": recipe})
+    try:
+        save_file(tensors, aside, {"step": str(step), "recipe": recipe})
+    except SafetensorError as error:
+        aside.unlink(missing_ok=True)
+        raise SnapshotError(f"{path} cannot be written: {error}") from None
     aside.replace(path)
 
 
@@ -40,10 +44,10 @@ def load_snapshot(path: Path, modules: Modules, optimizers: Sequence[Optimizer],
     _create_moments(optimizers)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            if metadata["recipe"] != recipe:
+            metadata = file.metadata() or {}
+            if metadata.get("recipe") != recipe:
                 raise SnapshotError(
-                    f"{path} was written by a run with another recipe: remove it to start anew"
+                    f"{path} was written by a run with another recipe or other data: remove it to start anew"
                 )
             for name, tensor in _tensors(modules, optimizers).items():
                 tensor.copy_(file.get_tensor(name))

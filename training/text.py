@@ -26,18 +26,18 @@ from tqdm import tqdm
 
 from model.config import GPT2Config
 from model.decoder import Decoder
-from model.errors import CaptionerError
 from model.gpt2 import GPT2Block, gpt2_decoder
 from training.batches import PADDING, caption_rows
 from training.caption_text import length_batches, read_lines
 from training.captions import has_split, normalise, read_captions
-from training.errors import DataError, TrainingError
+from training.command import ends_in_one_line
+from training.errors import DataError
 from training.initialise import initialise
 from training.optimizers import OptimizerRecipe, make_optimizers
 from training.recipe import read_recipe
 from training.schedule import set_learning_rate, warmup_cosine
 from training.snapshot import load_snapshot, save_snapshot
-from training.vocabulary import end_token, learn_vocabulary
+from training.vocabulary import digest, end_token, learn_vocabulary
 
 logger = logging.getLogger("training.text")
 
@@ -67,6 +67,9 @@ class TextRecipe:
         for name in ("max_tokens", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: at least 1 is needed")
+        for name in ("warmup_steps", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: at least 0 is needed")
 
 
 class TextBlock(nn.Module):
@@ -157,22 +160,26 @@ def pretrain(data: Path, texts: Sequence[Path], recipe: TextRecipe, out: Path) -
         held_out = [e.ids for e in vocabulary.encode_batch(dev)]
     logger.info("%d of %d captions have up to %d tokens", len(rows), len(captions), recipe.max_tokens)
 
+    out.mkdir(parents=True, exist_ok=True)  # now, and not after hours
     torch.manual_seed(recipe.seed)
     decoder = blind_decoder(replace(recipe.decoder, vocab_size=vocabulary.get_vocab_size()))
     train(decoder, recipe, rows, held_out, end=end_token(vocabulary), snapshot=out / "text.safetensors")
-    learned = hashlib.sha256(vocabulary.to_str().encode()).hexdigest()
-    save_file(decoder.state_dict(), out / "decoder.aside", {"vocabulary": learned})
+    save_file(decoder.state_dict(), out / "decoder.aside", {"vocabulary": digest(vocabulary)})
     (out / "decoder.aside").replace(out / "decoder.safetensors")
 
 
 def train(
     decoder: Decoder, recipe: TextRecipe, rows: Rows, held_out: Rows, *, end: int, snapshot: Path
 ) -> None:
-    """Do all steps that `snapshot` does not hold yet; each depends on the seed and its number alone."""
+    """Do all steps that `snapshot` does not hold yet; each depends on the seed and its number alone.
+
+    A snapshot of another recipe or other captions is refused.
+    """
+    identity = f"{recipe!r} {hashlib.sha256(repr(rows).encode()).hexdigest()[:16]}"
     model = LanguageModel(decoder)
     optimizers = make_optimizers([(model, 1.0)], recipe.optimizer)
     state: dict[str, nn.Module] = {"model": model}
-    start = load_snapshot(snapshot, state, optimizers, repr(recipe)) if snapshot.exists() else 0
+    start = load_snapshot(snapshot, state, optimizers, identity) if snapshot.exists() else 0
     lengths = [len(row) for row in rows]
     per_epoch = len(rows) // recipe.batch_size
     steps = recipe.epochs * per_epoch
@@ -203,10 +210,11 @@ def train(
                     measured = perplexity(model, held_out, end, recipe.max_tokens)
                     logger.info("epoch %d: perplexity %.2f on held-out captions", epoch + 1, measured)
             if time.monotonic() - saved > SNAPSHOT_SECONDS or step + 1 == steps:
-                save_snapshot(snapshot, step + 1, state, optimizers, repr(recipe))
+                save_snapshot(snapshot, step + 1, state, optimizers, identity)
                 saved = time.monotonic()
 
 
+@ends_in_one_line
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="Pretrain the decoder on captions without photos.")
@@ -222,11 +230,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/text"), help="for snapshot and decoder")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        pretrain(given.data, given.text, read_recipe(given.config, TextRecipe), given.out)
-    except (TrainingError, CaptionerError) as error:
-        logger.error("%s", error)
-        return 1
+    pretrain(given.data, given.text, read_recipe(given.config, TextRecipe), given.out)
     return 0
 
 

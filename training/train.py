@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.errors import CaptionerError
+from model.captioner import Captioner
 from model.image import ImageConfig
 from training.batches import TokenisedCaptions
 from training.captions import CaptionSet
+from training.command import ends_in_one_line
 from training.data import load_data
 from training.dev import DevScores
-from training.errors import RecipeError, TrainingError
-from training.network import load_part, new_network, old_network
+from training.errors import RecipeError
+from training.network import check_vocabulary, load_part, new_network, old_network
 from training.photos import Photos
 from training.processes import Processes, join_processes
 from training.recipe import read_recipe
@@ -69,12 +70,12 @@ def train(
         )
     found = load_data(data, image, cache)
     network = new_network(recipe, found.train[0]) if network is None else network
-    for part, path, name in (
-        (network.model.encoder, start.encoder, "encoder"),
-        (network.model.decoder, start.decoder, "decoder"),
-    ):
-        if path is not None:
-            load_part(part, path, name)
+    if start.encoder is not None:
+        load_part(network.model.encoder, start.encoder, "encoder")
+    if start.decoder is not None:
+        load_part(network.model.decoder, start.decoder, "decoder")
+        check_vocabulary(start.decoder, network.tokenizer)
+    Captioner(network).check_options(network.options)  # now, and not at the first report
     config = network.model.config
 
     def tokenised(captions: CaptionSet, photos: Photos) -> Split:
@@ -83,10 +84,13 @@ def train(
 
     trainer = Trainer(recipe, network, tokenised(*found.train), processes)
     dev = Dev(tokenised(*found.dev), DevScores(*found.dev)) if found.dev and processes.first else None
-    identity = f"{recipe!r} {found.train[0].digest()} {start.init}"
+    if found.dev is None:
+        logger.info("%s has no split 'dev': nothing is scored, and the last weights are kept", data)
+    identity = f"{recipe!r} {found.train[0].digest()} {start}"
     Run(trainer, dev, out, identity, save_seconds).go()
 
 
+@ends_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="Train a captioner on photos with captions.")
@@ -104,25 +108,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        start = Start(given.init, given.encoder, given.decoder)
-        default = "small.yaml" if given.init is None else "fine-tune.yaml"
-        recipe = read_recipe(given.config or RECIPES / default, TrainRecipe)
-        with join_processes() as processes:
-            if not processes.first:
-                logging.getLogger().setLevel(logging.ERROR)
-            train(
-                given.data,
-                recipe,
-                given.out,
-                cache=given.cache,
-                start=start,
-                processes=processes,
-                save_seconds=given.save_seconds,
-            )
-    except (TrainingError, CaptionerError) as error:
-        logger.error("%s", error)
-        return 1
+    start = Start(given.init, given.encoder, given.decoder)
+    default = "small.yaml" if given.init is None else "fine-tune.yaml"
+    recipe = read_recipe(given.config or RECIPES / default, TrainRecipe)
+    with join_processes() as processes:
+        if not processes.first:
+            logging.getLogger().setLevel(logging.ERROR)
+        train(
+            given.data,
+            recipe,
+            given.out,
+            cache=given.cache,
+            start=start,
+            processes=processes,
+            save_seconds=given.save_seconds,
+        )
     return 0
 
 

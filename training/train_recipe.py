@@ -67,8 +67,10 @@ class TrainRecipe:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise ValueError(f"{name}: {value!r} is not a number from 0 to 1")
-        if type(self.warmup_steps) is not int or self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps: {self.warmup_steps!r} is not an integer of at least 0")
+        for name in ("warmup_steps", "seed"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{name}: {value!r} is not an integer of at least 0")
         if self.precision not in ("bfloat16", "float32"):
             raise ValueError(f"precision: {self.precision!r} is neither bfloat16 nor float32")
         if (self.encoder is None) != (self.decoder is None):

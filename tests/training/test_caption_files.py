@@ -1,6 +1,8 @@
 import json
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ def write_csv(folder: Path, lines: list[str]) -> Path:
     write_data(folder)
     for split in ("train", "dev"):
         (folder / f"captions_{split}.json").unlink()
-    (folder / "captions_train.csv").write_text("\n".join(lines) + "\n")
+    (folder / "captions_train.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 
@@ -56,7 +58,11 @@ def test_photos_may_lie_beside_the_table(tmp_path: Path) -> None:
     [
         (["photo,caption", "0.png,A dog"], "column image is missing"),
         (["image,caption", "0.png,"], "line 2: caption is empty"),
+        (["image,caption", "0.png,\u00a0"], "line 2: caption is empty"),
         (["image,caption", ",A dog"], "line 2: image is empty"),
+        (["image,caption", f"{'A dog ' * 60},0.png"], "photo A dog .* is not in"),
+        (["image,caption", "../data/images/0.png,A dog"], r"photo \.\./data.* is a path that leads out of"),
+        (["image,caption", "/etc/hostname,A dog"], "photo /etc/hostname is a path that leads out of"),
         (["image,caption", "9.png,A dog"], "photo 9.png is not in"),
         (["image,caption", '0.png,"A dog'], "captions_train.csv cannot be read"),
     ],
@@ -83,6 +89,16 @@ def test_karpathys_file_names_the_splits(tmp_path: Path) -> None:
     (folder / "dataset_mine.json").write_text(json.dumps({"images": images}))
     with pytest.raises(DataError, match=r"images\[0\].split is 'training': one of train, restval, val, test"):
         read_captions(folder, "dev")
+
+
+def test_a_photo_that_karpathys_file_has_twice_is_named(tmp_path: Path) -> None:
+    folder = write_csv(tmp_path / "data", ["image,caption"])
+    (folder / "captions_train.csv").unlink()
+    entry = {"filename": "0.png", "sentences": [{"raw": "A dog"}]}
+    images = [entry | {"split": "train"}, entry | {"split": "val"}]
+    (folder / "dataset.json").write_text(json.dumps({"images": images}))
+    with pytest.raises(DataError, match=r"images\[1\].filename is 0.png, which another image has, too"):
+        load_data(folder, IMAGE, tmp_path / "cache")
 
 
 def test_one_file_is_divided_by_the_names_of_its_photos(tmp_path: Path) -> None:
@@ -157,3 +173,15 @@ def test_decoded_photos_are_kept_and_follow_their_files(tmp_path: Path) -> None:
     before = set((tmp_path / "cache").glob("*.npy"))
     load_data(folder, IMAGE, tmp_path / "cache")
     assert set((tmp_path / "cache").glob("*.npy")) > before
+
+
+def test_a_disk_without_room_for_the_photos_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_data(tmp_path / "data")
+    needed = 4 * 32 * 32 * 3
+    free = SimpleNamespace(free=needed - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    with pytest.raises(DataError, match=r"decoded photos need 0 MB in .*cache, where 0 are left"):
+        load_data(folder, IMAGE, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.npy")) + list((tmp_path / "cache").glob("*.aside"))
+    free.free = needed
+    assert len(load_data(folder, IMAGE, tmp_path / "cache").train[1]) == 4

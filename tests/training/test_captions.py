@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from model.image import ImageConfig
 from tests.training.data import write_data
 from training.captions import may_be_mirrored, normalise, read_captions
+from training.data import load_data
 from training.errors import DataError
 from training.vocabulary import END, end_token, learn_vocabulary
 
@@ -28,6 +30,10 @@ def test_captions_are_read_photo_by_photo(tmp_path: Path) -> None:
             r"annotations\[2\].caption is missing or no str",
         ),
         (lambda raw: raw["annotations"][2].update(caption=" . "), r"annotations\[2\].caption is empty"),
+        (
+            lambda raw: raw["annotations"][2].update(caption="a \ud83d dog"),
+            r"annotations\[2\].caption is no text: surrogates not allowed at 2",
+        ),
         (lambda raw: raw["annotations"][0].update(image_id=99), r"annotations\[0\].image_id is 99"),
         (lambda raw: raw["images"][3].update(file_name="gone.png"), "photo gone.png is not in"),
         (lambda raw: raw.update(annotations=[]), "split 'train' holds no caption"),
@@ -51,6 +57,23 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "captions_train.json").write_text("{")
     with pytest.raises(DataError, match=r"captions_train\.json cannot be read"):
         read_captions(tmp_path, "train")
+    (tmp_path / "captions_train.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"captions_train\.json cannot be read: .*recursion"):
+        read_captions(tmp_path, "train")
+    with pytest.raises(DataError, match=r"nowhere is not a folder"):
+        read_captions(tmp_path / "nowhere", "dev")
+
+
+def test_a_name_that_no_file_can_have_is_a_missing_photo(tmp_path: Path) -> None:
+    folder = write_data(tmp_path / "data")
+    (folder / "captions_dev.json").unlink()
+    path = folder / "captions_train.json"
+    raw = json.loads(path.read_text())
+    raw["images"][0]["file_name"] = "\ud83d.png"
+    (folder / "captions.json").write_text(json.dumps(raw))
+    path.unlink()
+    with pytest.raises(DataError, match=r"photo .* is not in"):
+        load_data(folder, ImageConfig(), tmp_path / "cache")
 
 
 @pytest.mark.parametrize(

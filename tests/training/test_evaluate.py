@@ -12,7 +12,7 @@ from tests.training.test_packed import pack_checkpoint
 from training import evaluate as command
 from training import evaluation
 from training.captioning import Captioned
-from training.captions import read_captions
+from training.captions import CaptionSet, read_captions
 from training.errors import ScoringError
 from training.scores import CaptionScores, CiderScore
 
@@ -177,6 +177,17 @@ def test_the_command_names_what_is_wrong(
     assert run(*(argument.format(checkpoint=checkpoint) for argument in arguments)) == 1
     (line,) = caplog.messages
     assert message in line
+
+
+def test_ctrl_c_is_one_line(
+    run: Run, checkpoint: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> CaptionSet:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "read_captions", interrupt)
+    assert run("--checkpoint", checkpoint) == 130
+    assert caplog.messages == ["interrupted: nothing was written"]
 
 
 def test_spice_is_asked_for_before_captioning(

@@ -6,8 +6,10 @@ from safetensors.torch import save_file
 
 from model.config import VisionConfig
 from model.encoder import Encoder
+from model.tokenizer import Tokenizer
 from training.errors import DataError
-from training.network import load_part
+from training.network import check_vocabulary, load_part
+from training.vocabulary import digest, learn_vocabulary
 
 
 def make_encoder(size: int, width: int = 16) -> Encoder:
@@ -35,3 +37,15 @@ def test_another_networks_weights_are_refused(tmp_path: Path) -> None:
         load_part(make_encoder(24), tmp_path / "encoder.safetensors", "encoder")
     with pytest.raises(DataError, match="cannot be read"):
         load_part(make_encoder(24), tmp_path / "none.safetensors", "encoder")
+
+
+def test_a_decoder_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    own, other = (learn_vocabulary([text] * 3, 260) for text in ("a red dog", "zebras yawn"))
+    assert own.get_vocab_size() == other.get_vocab_size()  # their weights have the same shapes
+    path, weights = tmp_path / "decoder.safetensors", {"weight": torch.zeros(1)}
+    save_file(weights, path, {"vocabulary": digest(own)})
+    check_vocabulary(path, Tokenizer(own))
+    for metadata in ({"vocabulary": digest(other)}, None):
+        save_file(weights, path, metadata)
+        with pytest.raises(DataError, match=r"decoder .*decoder\.safetensors has another vocabulary"):
+            check_vocabulary(path, Tokenizer(own))

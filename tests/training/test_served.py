@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
 from serving.config import ServerConfig
 from tests.serving.conftest import write_config
@@ -150,6 +151,17 @@ def test_what_every_photo_would_meet_ends_it(server: FakeServer, photos: Caption
         caption_with_server(server.url, "my model", lambda: "good", photos)
 
 
+def test_a_host_that_does_not_answer_ends_it(monkeypatch: pytest.MonkeyPatch, photos: CaptionSet) -> None:
+    def post(*arguments: object, **named: object) -> requests.Response:
+        raise requests.ConnectTimeout
+
+    monkeypatch.setattr(requests, "post", post)
+    with pytest.raises(
+        ScoringError, match=r"no server answers at http://10\.0\.0\.1/.*: no connection within"
+    ):
+        caption_with_server("http://10.0.0.1", "my model", lambda: "good", photos)
+
+
 def test_a_server_that_is_too_slow_is_a_failure(
     server: FakeServer, photos: CaptionSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +176,10 @@ def test_a_server_that_is_too_slow_is_a_failure(
     assert len(found.failures) == 4
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "ftp://a", "http://", "", "http://a?b=1"])
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:8080", "ftp://a", "http://", "", "http://a?b=1", "http://a:99999", "http://a:b", "http://[a"],
+)
 def test_a_url_is_needed(url: str) -> None:
     with pytest.raises(ScoringError, match=r"is not http://HOST:PORT"):
         server_url(url)

@@ -16,7 +16,7 @@ from tests.training.data import CAPTIONS, write_data
 from training import text as command
 from training.caption_text import POOL, length_batches, read_lines
 from training.captions import normalise
-from training.errors import DataError
+from training.errors import DataError, SnapshotError
 from training.recipe import read_recipe
 from training.snapshot import save_snapshot
 from training.text import LanguageModel, TextRecipe, blind_decoder, perplexity, train
@@ -150,6 +150,9 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: p
     assert calls == 20
     for name, tensor in whole.items():
         assert torch.equal(tensor, resumed[name]), name
+    decoder, other, snapshot = blind_decoder(recipe.decoder), [[7], *ROWS[1:]], tmp_path / "whole.safetensors"
+    with pytest.raises(SnapshotError, match="other data"):
+        train(decoder, recipe, other, [], end=0, snapshot=snapshot)
 
 
 def test_the_command_writes_a_decoder_for_caption_training(
@@ -186,6 +189,19 @@ def test_the_command_says_what_is_wrong_in_one_line(
     monkeypatch.setattr("sys.argv", arguments)
     assert command.main() == 1
     assert caplog.messages == ["4 captions are fewer than batch_size, 5"]
+
+
+def test_a_folder_that_cannot_be_written_to_stops_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_recipe(tmp_path)
+    monkeypatch.setattr(command, "train", lambda *arguments, **named: pytest.fail("it trains"))
+    given = {"data": write_data(tmp_path / "data"), "config": tmp_path / "recipe.yaml"}
+    given["out"] = given["config"]
+    arguments = [part for name, at in given.items() for part in (f"--{name}", str(at))]
+    monkeypatch.setattr("sys.argv", ["text", *arguments])
+    assert command.main() == 1
+    assert "File exists" in caplog.messages[-1]
 
 
 def test_the_recipes_decoder_is_that_of_the_caption_recipe() -> None:

@@ -7,11 +7,14 @@ import pytest
 import torch
 import transformers
 import yaml
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from model.captioner import Captioner
 from model.image import ImageConfig
 from tests.training.data import CAPTIONS, RECIPE, write_data
+from training import snapshot
 from training import train as command
 from training.batches import PADDING, Batch, TokenisedCaptions
 from training.captions import normalise
@@ -123,6 +126,52 @@ def test_a_snapshot_of_another_run_is_refused(tmp_path: Path) -> None:
     make_trainer(tmp_path).save(tmp_path / "snapshot.safetensors", 0, "one")
     with pytest.raises(SnapshotError, match="another recipe"):
         make_trainer(tmp_path).resume(tmp_path / "snapshot.safetensors", "other")
+    save_file({"weight": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(SnapshotError, match="another recipe"):
+        make_trainer(tmp_path).resume(tmp_path / "foreign.safetensors", "one")
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(tmp_path)
+    trainer.step(0)
+    path = tmp_path / "snapshot.safetensors"
+    trainer.save(path, 1, "run")
+
+    def cut(tensors: object, aside: Path, metadata: object) -> None:
+        aside.write_bytes(b"half")
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(snapshot, "save_file", cut)
+    with pytest.raises(SnapshotError, match=r"snapshot\.safetensors cannot be written: No space left"):
+        trainer.save(path, 2, "run")
+    assert not list(tmp_path.glob("*.aside"))
+    assert make_trainer(tmp_path).resume(path, "run") == 1
+
+
+def test_a_search_beyond_the_positions_is_refused_before_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = write_data(tmp_path / "data")
+    (data / "captions_dev.json").unlink()  # the first report would not find out, either
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("max_new_tokens: 40", "max_new_tokens: 41"))
+    arguments = ["--data", data, "--config", tmp_path / "recipe.yaml", "--out", tmp_path / "out"]
+    assert command.main([*map(str, arguments), "--cache", str(tmp_path / "cache")]) == 1
+    assert caplog.messages == ["max_new_tokens: 41 is more than the 40 positions that the model has left"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_not_resumed_from_other_parts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = write_data(tmp_path / "data")
+    (data / "captions_dev.json").unlink()
+    save_file(make_trainer(tmp_path).model.encoder.state_dict(), tmp_path / "encoder.safetensors")
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("epochs: 60", "epochs: 1"))
+    arguments = ["--data", data, "--config", tmp_path / "recipe.yaml", "--out", tmp_path / "out"]
+    arguments += ["--cache", tmp_path / "cache"]
+    assert command.main([*map(str, arguments)]) == 0
+    assert command.main([*map(str, arguments), "--encoder", str(tmp_path / "encoder.safetensors")]) == 1
+    assert "was written by a run with another recipe or other data" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +185,7 @@ def test_a_snapshot_of_another_run_is_refused(tmp_path: Path) -> None:
         ({"precision": "half"}, "precision: 'half' is neither bfloat16 nor float32"),
         ({"encoder": None}, "encoder and decoder: both are needed"),
         ({"max_tokens": 41}, "max_tokens: more than the decoder's 40 positions"),
+        ({"decoder": yaml.safe_load(RECIPE)["decoder"] | {"vocab_size": 256}}, "256 is less than the 257"),
     ],
 )
 def test_numbers_that_do_not_fit_are_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -175,6 +225,7 @@ def test_the_command_overfits_four_photos_to_their_captions(tmp_path: Path) -> N
         (["--data", "{}", "--config", "{}/nowhere.yaml"], "recipe .*nowhere.yaml cannot be read"),
         (["--data", "{}", "--init", "{}/nowhere"], "nowhere is not a folder"),
         (["--data", "{}", "--init", "{}", "--encoder", "{}"], "give one or the other"),
+        (["--data", "{}", "--init", "{}", "--config", "{}"], "recipe .* cannot be read: .* Is a directory"),
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(

@@ -1,0 +1,75 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors import SafetensorError
+
+from model.errors import CheckpointError
+from tests.training.data import RECIPE, write_data
+from training.command import ends_in_one_line
+from training.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (DataError("no photos"), 1, "no photos"),
+        (CheckpointError("no weights"), 1, "no weights"),
+        (FileExistsError(17, "File exists", "runs"), 1, "[Errno 17] File exists: 'runs'"),
+        (SafetensorError("No space left on device"), 1, "No space left on device"),
+        (KeyboardInterrupt(), 130, "interrupted: the same command goes on from the last snapshot"),
+    ],
+)
+def test_what_ends_a_command_is_one_line(
+    caplog: pytest.LogCaptureFixture, error: BaseException, status: int, message: str
+) -> None:
+    @ends_in_one_line
+    def main() -> int:
+        raise error
+
+    assert main() == status
+    (line,) = caplog.messages
+    assert line.startswith(message)
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    @ends_in_one_line
+    def main() -> int:
+        raise KeyError("defect")
+
+    with pytest.raises(KeyError):
+        main()
+
+
+def test_ctrl_c_ends_a_run_with_one_line_and_it_can_be_resumed(tmp_path: Path) -> None:
+    recipe = yaml.safe_load(RECIPE) | {"epochs": 100_000, "report_epochs": 100_000}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (write_data(tmp_path / "data") / "captions_dev.json").unlink()
+    given = {"data": "data", "config": "recipe.yaml", "out": "out", "cache": "cache"}
+    arguments = [part for name, at in given.items() for part in (f"--{name}", str(tmp_path / at))]
+    command = [sys.executable, "-m", "training.train", *arguments, "--save-seconds", "0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    snapshot = tmp_path / "out" / "snapshot.safetensors"
+    ended = []
+    for written in (0, 1):  # the second run resumes the first one
+        before = snapshot.stat().st_mtime_ns if written else 0
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
+            deadline = time.monotonic() + 120
+            while not snapshot.exists() or snapshot.stat().st_mtime_ns == before:
+                assert time.monotonic() < deadline
+                assert run.poll() is None
+                time.sleep(0.05)
+            run.send_signal(signal.SIGINT)
+            said = run.communicate(timeout=60)[1]
+        assert run.returncode == 130
+        ended.append(said.splitlines())
+    for lines in ended:
+        assert "Traceback" not in "\n".join(lines)
+        assert "interrupted: the same command goes on" in lines[-1]
+    assert "nothing is scored" in ended[0][0]
+    assert "resuming after step" in ended[1][1]
