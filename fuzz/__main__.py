@@ -17,7 +17,8 @@ from fuzz.target import Target
 SAMPLE = Path("examples/dog.jpg")
 FOLDER = Path("build/fuzz")
 WARM_UP = 1000
-"""Cases of the warm-up, at most as many as of the run: by then the worker holds all that it keeps."""
+"""Cases of the warm-up after the heaviest ones, at most as many as of the run: by then the worker
+holds all that it keeps."""
 
 
 def main() -> int:

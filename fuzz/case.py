@@ -16,6 +16,11 @@ class Own(Enum):
     BAD_FORM = "500 with the name of an exception of Netty's decoder: a form that it cannot read"
     BAD_HEADERS = "400 of the type BadRequestException: headers that Netty does not take"
 
+    @property
+    def breaks_off(self) -> bool:
+        """Whether the connection may be closed while the rest of the request is still on its way."""
+        return self in (Own.TOO_LARGE, Own.BAD_HEADERS)
+
 
 @dataclass(frozen=True, slots=True)
 class Case:

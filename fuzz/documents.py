@@ -142,6 +142,11 @@ def as_case(body: bytes, rng: Random, path: str) -> Case:
     return Case(body, {"Content-Type": kind} if kind else {}, path)
 
 
+def as_json(document: dict[str, object]) -> Case:
+    """Send a document as it is."""
+    return Case(json.dumps(document).encode(), {"Content-Type": "application/json"})
+
+
 def document_case(document: dict[str, object], rng: Random, path: str) -> Case:
     """Deform a valid document up to twice and send it."""
     changed: object = document

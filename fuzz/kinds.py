@@ -107,6 +107,16 @@ def heaviest(photo: bytes) -> Iterator[Case]:
         yield Case(build(Random(0)))
     for method in ("occlusion", "integrated_gradients"):
         yield Case(photo, {"X-Caption-Method": method}, f"/explanations/{MODEL}")
+    yield from searches(photo)
+
+
+def searches(photo: bytes) -> Iterator[Case]:
+    """Yield searches of every width, to their last step: a worker keeps what it compiles for each size."""
+    text = documents.text_of(photo)
+    for beams in range(1, 17):
+        for photos in range(1, 9):
+            body = {"instances": [text] * photos, "num_beams": beams, "min_new_tokens": 64}
+            yield documents.as_json({**body, "max_new_tokens": 64})
 
 
 def generate(seed: str, number: int) -> tuple[str, Case]:

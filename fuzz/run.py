@@ -85,6 +85,8 @@ def judged(target: Target, case: Case, caption: str | None = None) -> tuple[str,
     try:
         reply = target.ask(case)
     except (OSError, HTTPException, grpc.RpcError) as error:
+        if isinstance(error, ConnectionError) and any(own.breaks_off for own in case.own):
+            return "reset*", None
         code = f" {error.code().name}" if isinstance(error, grpc.Call) else ""
         return "none", f"no reply: {type(error).__name__}{code}"
     what = fault(case, reply)
