@@ -1,3 +1,5 @@
+"""How commands of training end: with one line, whatever ends them, Ctrl-C in a real process among it."""
+
 import os
 import signal
 import subprocess
@@ -11,7 +13,7 @@ from safetensors import SafetensorError
 
 from model.errors import CheckpointError
 from tests.training.data import RECIPE, write_data
-from training.command import ends_in_one_line
+from training.command import INTERRUPTED, ends_in_one_line
 from training.errors import DataError
 
 
@@ -22,7 +24,7 @@ from training.errors import DataError
         (CheckpointError("no weights"), 1, "no weights"),
         (FileExistsError(17, "File exists", "runs"), 1, "[Errno 17] File exists: 'runs'"),
         (SafetensorError("No space left on device"), 1, "No space left on device"),
-        (KeyboardInterrupt(), 130, "interrupted: the same command goes on from the last snapshot"),
+        (KeyboardInterrupt(), INTERRUPTED, "interrupted: the same command goes on from the last snapshot"),
     ],
 )
 def test_what_ends_a_command_is_one_line(
@@ -46,6 +48,11 @@ def test_a_defect_keeps_its_traceback() -> None:
         main()
 
 
+def listen() -> None:
+    """Let Ctrl-C through: a shell makes what it starts in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_a_run_with_one_line_and_it_can_be_resumed(tmp_path: Path) -> None:
     recipe = yaml.safe_load(RECIPE) | {"epochs": 100_000, "report_epochs": 100_000}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -58,7 +65,14 @@ def test_ctrl_c_ends_a_run_with_one_line_and_it_can_be_resumed(tmp_path: Path) -
     ended = []
     for written in (0, 1):  # the second run resumes the first one
         before = snapshot.stat().st_mtime_ns if written else 0
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        run = subprocess.Popen(
+            command,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=listen,  # noqa: PLW1509  # no threads run here
+        )
+        try:
             deadline = time.monotonic() + 120
             while not snapshot.exists() or snapshot.stat().st_mtime_ns == before:
                 assert time.monotonic() < deadline
@@ -66,7 +80,10 @@ def test_ctrl_c_ends_a_run_with_one_line_and_it_can_be_resumed(tmp_path: Path) -
                 time.sleep(0.05)
             run.send_signal(signal.SIGINT)
             said = run.communicate(timeout=60)[1]
-        assert run.returncode == 130
+        finally:
+            run.kill()
+            run.wait()
+        assert run.returncode == INTERRUPTED
         ended.append(said.splitlines())
     for lines in ended:
         assert "Traceback" not in "\n".join(lines)
