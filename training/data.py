@@ -42,8 +42,14 @@ def load_data(folder: Path, image: ImageConfig, cache: Path) -> Data:
     problems.check()
     if len(splits) > 1 and (shared := set(captions["train"].names) & set(captions["dev"].names)):
         logger.warning("%d photos are in train and in dev: dev scores will be too good", len(shared))
-    loaded = {
-        split: (found, load_photos(found.images, found.names, image.size[0], cache, image.resample))
-        for split, found in captions.items()
-    }
+    loaded, faults = {}, []
+    for split, found in captions.items():
+        try:
+            photos = load_photos(found.images, found.names, image.size[0], cache, image.resample)
+        except DataError as error:  # those of the other split are to be told in the same go
+            faults.append(str(error))
+        else:
+            loaded[split] = (found, photos)
+    if faults:
+        raise DataError("\n".join(faults))
     return Data(loaded["train"], loaded.get("dev"))

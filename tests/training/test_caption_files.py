@@ -158,6 +158,18 @@ def test_all_unreadable_photos_are_named(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").glob("*.npy")) + list((tmp_path / "cache").glob("*.aside"))
 
 
+def test_unreadable_photos_of_both_splits_are_named(tmp_path: Path) -> None:
+    folder = write_data(tmp_path / "data")
+    for split, left in (("train", slice(0, 3)), ("dev", slice(3, 4))):
+        path = folder / f"captions_{split}.json"
+        raw = json.loads(path.read_text())
+        path.write_text(json.dumps({name: entries[left] for name, entries in raw.items()}))
+    for index in (1, 3):
+        (folder / "images" / f"{index}.png").write_bytes(b"no photo")
+    with pytest.raises(DataError, match=r"1\.png: the data is no photo.*\n.*3\.png: the data is no photo"):
+        load_data(folder, IMAGE, tmp_path / "cache")
+
+
 def test_decoded_photos_are_kept_and_follow_their_files(tmp_path: Path) -> None:
     folder = write_data(tmp_path / "data")
     captions, photos = load_data(folder, IMAGE, tmp_path / "cache").train
