@@ -1,5 +1,6 @@
 """One run of caption training: its numbers, its data, its networks and what a step does to them."""
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,7 +110,7 @@ class Trainer:
         return replace(batch, pixels=normalised(batch.pixels, self.start.image)).to(processes.device)
 
     def step(self, step: int) -> StepLosses:
-        """Do one step of training."""
+        """Do one step of training; raises RecipeError where the loss is no number any more."""
         recipe, processes = self.recipe, self.processes
         set_learning_rate(self.optimizers, self.rate_factor(step))
         batch = self.batch(step)
@@ -130,11 +131,16 @@ class Trainer:
                 loss.backward()
             share = contrast.detach() / (recipe.accumulation * processes.size)
             sums += torch.stack([total.detach() / tokens, share])
+        losses = StepLosses(*processes.total(sums).tolist())
+        if not (math.isfinite(losses.caption) and math.isfinite(losses.contrast)):
+            raise RecipeError(
+                f"optimizer: no finite loss at step {step + 1}: lower learning rates are needed"
+            )
         nn.utils.clip_grad_norm_(self.objective.parameters(), recipe.optimizer.gradient_norm)
         for optimizer in self.optimizers:
             optimizer.step()
         self.average.update_parameters(self.model)
-        return StepLosses(*processes.total(sums).tolist())
+        return losses
 
     def rate_factor(self, step: int) -> float:
         """Share of the peak learning rates that a step has."""

@@ -19,7 +19,7 @@ from training import train as command
 from training.batches import PADDING, Batch, TokenisedCaptions
 from training.captions import normalise
 from training.data import load_data
-from training.errors import SnapshotError, TrainingError
+from training.errors import RecipeError, SnapshotError, TrainingError
 from training.network import new_network
 from training.objective import caption_loss
 from training.processes import Processes
@@ -93,6 +93,15 @@ def test_dev_loss_is_that_of_the_averaged_weights_without_smoothing(tmp_path: Pa
     plain = make_trainer(tmp_path, precision="float32")
     plain.model.load_state_dict(trainer.model.state_dict())  # with a decay of 0, the average is the last
     assert trainer.loss_on(trainer.split) == pytest.approx(plain.step(3).caption, abs=1e-5)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    trainer.step(0)
+    with torch.no_grad():
+        trainer.model.encoder.norm.weight.fill_(torch.nan)
+    with pytest.raises(RecipeError, match="no finite loss at step 2: lower learning rates"):
+        trainer.step(1)
 
 
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
