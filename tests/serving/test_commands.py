@@ -57,6 +57,17 @@ def test_caption_prints_the_reply(server: Server, sample: Path) -> None:
         assert json.loads(done.stdout) == reply
 
 
+def test_caption_sends_options(server: Server, sample: Path) -> None:
+    options = {"num_beams": "3", "num_captions": "2"}
+    photos = {"image": sample.read_bytes()}
+    reply = requests.post(server.url, options, files=photos, headers=server.headers(), timeout=10).json()
+    assert len(reply["captions"]) == 2
+    given = [f"{name}={value}" for name, value in options.items()]
+    for arguments in (["caption"], ["caption", "--grpc"]):
+        assert json.loads(run(server.root, *arguments, str(sample), *given).stdout) == reply
+    assert_refused(run(server.root, "caption", str(sample), "num_beams=99"), "num_beams: 99")
+
+
 def test_caption_says_what_is_wrong(server: Server, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no photo")
