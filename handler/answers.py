@@ -43,7 +43,8 @@ def answer_jobs(captioner: Captioner, jobs: Sequence[Job], explain_seconds: int)
             answers.append(answer(captioner, job, delivery.captions if delivery else (), timings))
         except Exception as error:
             answers.append(error)
-        spent += milliseconds(began)  # of failures, too
+        if job.wish.explanation is not None:
+            spent += milliseconds(began)  # of those that fail, too
     return answers
 
 

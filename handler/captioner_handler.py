@@ -13,6 +13,7 @@ from ts.context import Context
 
 from handler.answers import Answer, answer_jobs
 from handler.errors import ReplyTooLarge
+from handler.heap import Heap
 from handler.jobs import Job, Opened, prepare
 from handler.request import parse_request
 from handler.response import CLIENT_ERRORS, Reply, description_reply, error_reply, request_reply
@@ -41,6 +42,7 @@ class CaptionerHandler:
         self.captioner.check_options(self.options)
         manifest = context.manifest["model"]
         self.model = {"name": manifest["modelName"], "version": manifest["modelVersion"]}
+        self.heap = Heap()
 
     def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
         """Answer each request of a batch: its status goes to `context`, its JSON body is returned."""
@@ -48,6 +50,7 @@ class CaptionerHandler:
         for index, reply in enumerate(replies):
             context.set_response_status(reply.status.value, reply.status.phrase, index)
             context.set_response_content_type(index, "application/json")
+        self.heap.release()
         return [reply.body for reply in replies]
 
     def answer(

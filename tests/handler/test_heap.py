@@ -1,0 +1,43 @@
+"""Memory that goes back to the system."""
+
+import pytest
+
+from handler.heap import SPARE, Heap, resident
+
+BLOCK = 100_000  # bytes: small enough to lie in the heap
+
+
+def leave_behind(size: int) -> bytes:
+    """Fill the heap and free it again, but for the last block, which keeps the rest from going."""
+    blocks = [bytes([1]) * BLOCK for _ in range(size // BLOCK)]
+    return blocks[-1]
+
+
+def test_much_memory_that_is_unused_goes_back() -> None:
+    heap = Heap()
+    if heap.trim is None:
+        pytest.skip("this C library is not glibc")
+    before = resident()
+    last = leave_behind(5 * SPARE)
+    assert resident() > before + 4 * SPARE
+    heap.release()
+    assert resident() < before + SPARE
+    assert heap.held < before + SPARE
+    assert len(last) == BLOCK
+
+
+def test_little_is_kept_for_the_next_batch() -> None:
+    heap = Heap()
+    called: list[int] = []
+    heap.trim = called.append
+    heap.held = resident() - SPARE // 2
+    heap.release()
+    assert called == []
+    heap.held = resident() - 2 * SPARE
+    heap.release()
+    assert called == [0]
+    assert heap.held >= resident() - SPARE // 2
+    heap.held = 2 * resident()  # a batch that was large, or still there, then
+    heap.release()
+    assert called == [0]
+    assert heap.held < resident() + SPARE // 2
