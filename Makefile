@@ -15,6 +15,7 @@ BIN := .venv/bin
 ENV := .venv/.installed
 ENV_DEV := .venv/.installed-dev
 STUBS := serving/inference_pb2.py
+OPENMP := OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=30000
 
 .PHONY: help serve token caption stop archive train evaluate bench bench-heatmaps fuzz test lint check clean
 .DELETE_ON_ERROR:
@@ -41,24 +42,24 @@ archive: $(ENV)  ## build NAME.mar [CHECKPOINT=folder or OWNER/NAME of the hub, 
 
 train: $(ENV_DEV)  ## train on photos with captions: make train DATA=folder [INIT=checkpoint CONFIG= OUT= ENCODER= DECODER=]
 	@test -n "$(DATA)" || { echo 'error: train on what? make train DATA=folder' >&2; exit 1; }
-	@OMP_WAIT_POLICY=passive $(BIN)/python -m training.train --data "$(DATA)" --out "$(OUT)" \
+	@$(OPENMP) $(BIN)/python -m training.train --data "$(DATA)" --out "$(OUT)" \
 	  $(if $(INIT),--init "$(INIT)") $(if $(CONFIG),--config "$(CONFIG)") \
 	  $(if $(ENCODER),--encoder "$(ENCODER)") $(if $(DECODER),--decoder "$(DECODER)")
 
 evaluate: $(ENV_DEV)  ## score captions: make evaluate DATA=folder [CHECKPOINT=folder or .mar, or SERVER=url NAME=; SPLIT=dev SCORES=.json REPORT=.html SPICE=1]
 	@test -n "$(DATA)" || { echo 'error: evaluate on what? make evaluate DATA=folder' >&2; exit 1; }
-	@OMP_WAIT_POLICY=passive $(BIN)/python -m training.evaluate --data "$(DATA)" --split "$(SPLIT)" \
+	@$(OPENMP) $(BIN)/python -m training.evaluate --data "$(DATA)" --split "$(SPLIT)" \
 	  $(if $(SERVER),--server "$(SERVER)" --name "$(NAME)",--checkpoint "$(CHECKPOINT)") \
 	  $(if $(SCORES),--out "$(SCORES)") $(if $(REPORT),--report "$(REPORT)") $(if $(SPICE),--spice)
 
 bench: $(ENV_DEV) $(STUBS)  ## measure engine and server, best on a quiet machine [CHECKPOINT= PHOTOS=folder]
-	@OMP_WAIT_POLICY=passive $(BIN)/python -m bench --checkpoint "$(CHECKPOINT)" $(if $(PHOTOS),--photos "$(PHOTOS)")
+	@$(OPENMP) $(BIN)/python -m bench --checkpoint "$(CHECKPOINT)" $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 bench-heatmaps: $(ENV_DEV)  ## train a captioner of drawn shapes and score the heatmaps on it
-	@OMP_WAIT_POLICY=passive $(BIN)/python -m bench.heatmaps
+	@$(OPENMP) $(BIN)/python -m bench.heatmaps
 
 fuzz: $(ENV_DEV) $(STUBS)  ## send a server bad requests of all kinds, good photos among them [CASES=10000 SEED=0 CHECKPOINT=]
-	@OMP_WAIT_POLICY=passive $(BIN)/python -m fuzz --checkpoint "$(CHECKPOINT)" --cases "$(CASES)" --seed "$(SEED)"
+	@$(OPENMP) $(BIN)/python -m fuzz --checkpoint "$(CHECKPOINT)" --cases "$(CASES)" --seed "$(SEED)"
 
 test: $(ENV_DEV) $(STUBS)  ## run the tests
 	$(BIN)/python -m pytest
