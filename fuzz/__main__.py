@@ -17,8 +17,8 @@ from fuzz.target import Target
 SAMPLE = Path("examples/dog.jpg")
 FOLDER = Path("build/fuzz")
 WARM_UP = 5000
-"""Cases of the warm-up after the heaviest ones, at most as many as of the run. A worker keeps what it
-compiles for each size of a product: it holds as much as it ever will only after thousands of cases."""
+"""Cases of the warm-up after the heaviest ones, at most as many as of the run: a worker keeps what it
+compiles for each size of a product, and has met most sizes only after thousands of cases."""
 
 
 def main() -> int:
