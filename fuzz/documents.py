@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from random import Random
 
 from fuzz.case import MODEL, PREDICTIONS, Case
@@ -142,9 +143,9 @@ def as_case(body: bytes, rng: Random, path: str) -> Case:
     return Case(body, {"Content-Type": kind} if kind else {}, path)
 
 
-def as_json(document: dict[str, object]) -> Case:
+def as_json(document: Mapping[str, object], path: str = PREDICTIONS) -> Case:
     """Send a document as it is."""
-    return Case(json.dumps(document).encode(), {"Content-Type": "application/json"})
+    return Case(json.dumps(document).encode(), {"Content-Type": "application/json"}, path)
 
 
 def document_case(document: dict[str, object], rng: Random, path: str) -> Case:

@@ -5,7 +5,7 @@ from random import Random
 from urllib.parse import quote
 
 from fuzz.case import MODEL, PREDICTIONS, Case, Own
-from fuzz.documents import tensors, text_of
+from fuzz.documents import as_json, tensors, text_of
 from fuzz.forms import form, photo_part
 from fuzz.mutations import mutated
 from fuzz.values import as_bytes, as_text, fields
@@ -32,7 +32,7 @@ def anyhow(photo: bytes, rng: Random) -> Case:
         case 0:
             return form([photo_part(photo, rng.choice(("image", "data", "body")))])
         case 1:
-            return Case(json.dumps({"image": text_of(photo)}).encode(), {"Content-Type": "application/json"})
+            return as_json({"image": text_of(photo)})
         case 2:
             return Case(inputs={rng.choice(("image", "data", "body")): photo})
         case _:
@@ -84,4 +84,4 @@ def explanation_case(photo: bytes, rng: Random) -> Case:
             (PREDICTIONS, {**entry, "explain": True}),
         )
     )
-    return Case(json.dumps(document).encode(), {"Content-Type": "application/json"}, path)
+    return as_json(document, path)

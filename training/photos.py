@@ -36,8 +36,7 @@ def load_photos(
     The result is a read-only memory map, one photo per name and in that order. Names, sizes and
     modification times of the files are part of the cache's key. Of several processes that want
     the same photos one decodes and the others wait.
-    Raises DataError naming the photos that are missing or unreadable, or the
-    space that the cache lacks.
+    Raises DataError naming the photos that are missing or unreadable, or the space that the cache lacks.
     """
     problems = Problems()
     key = _fingerprint(

@@ -78,7 +78,6 @@ def occlusion(target: CaptionTarget, photo: Tensor, bounds: ExplainBounds) -> Te
     patch = target.model.config.encoder.patch_size
     rows, columns = photo.shape[1] // patch, photo.shape[2] // patch
     down, across = windows_for(rows, columns, bounds.max_passes - 1)
-
     began = time.monotonic()
 
     def within(grid: Tensor) -> Tensor:
