@@ -53,9 +53,21 @@ def _value(value: object, kind: object, where: str) -> object:
     nested = [option for option in options if isinstance(option, type) and is_dataclass(option)]
     if nested:
         return _build(value, nested[0], where)
+    if get_origin(kind) is tuple:
+        return _tuple(value, get_args(kind), where)
     if float in options and not (type(value) in (int, float) and math.isfinite(value)):  # type: ignore[arg-type]
         hint = " (YAML takes 1e-3 for text: 1.0e-3)" if isinstance(value, str) else ""
         raise RecipeError(f"{where}: {value!r} is not a number{hint}")
     if int in options and type(value) is not int:
         raise RecipeError(f"{where}: {value!r} is not an integer")
     return value
+
+
+def _tuple(value: object, kinds: tuple[object, ...], where: str) -> tuple[object, ...]:
+    """Build a tuple from YAML's list; `kinds` are its elements' types, or one type and an ellipsis."""
+    if not isinstance(value, list):
+        raise RecipeError(f"{where}: {value!r} is not a list")
+    each = kinds[:1] * len(value) if kinds[-1] is ... else kinds
+    if len(value) != len(each):
+        raise RecipeError(f"{where}: {value!r} does not have {len(each)} elements")
+    return tuple(_value(element, kind, where) for element, kind in zip(value, each, strict=True))

@@ -36,7 +36,7 @@ def read(tmp_path: Path, text: str | bytes) -> Outer:
 def test_values_are_those_of_the_file(tmp_path: Path) -> None:
     assert read(tmp_path, "rate: 1.0e-3") == Outer(0.001)
     text = "{rate: 2, steps: 3, inner: {width: 4}, span: [0.5, 2]}"
-    assert read(tmp_path, text) == Outer(2, 3, Inner(4), [0.5, 2])  # type: ignore[arg-type]
+    assert read(tmp_path, text) == Outer(2, 3, Inner(4), (0.5, 2))
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,26 @@ def test_a_seed_that_numpy_would_refuse_is_refused_first(tmp_path: Path, name: s
     (tmp_path / "recipe.yaml").write_text(text.replace("seed: 0", "seed: -1"))
     with pytest.raises(RecipeError, match=r"recipe\.yaml: seed: .*at least 0"):
         read_recipe(tmp_path / "recipe.yaml", kind)
+
+
+@pytest.mark.parametrize(
+    ("line", "changed", "message"),
+    [
+        ("cycles: [3600]", "cycles: 9600", "cycles: 9600 is not a list"),
+        ("cycles: [3600]", "cycles: [3600, 6.5e+1]", "cycles: 65.0 is not an integer"),
+        ("cycles: [3600]", "cycles: []", "cycles: one or more numbers"),
+        ("cycles: [3600]", "cycles: [3600, 100]", "warmup_steps: .*below the shortest cycle"),
+        ("contrast: [0.7, 1.3]", "contrast: [0.7]", r"contrast: \[0.7\] does not have 2 elements"),
+        ("contrast: [0.7, 1.3]", "contrast: [0.7, high]", "contrast: 'high' is not a number"),
+    ],
+)
+def test_a_list_has_as_many_numbers_as_are_needed(
+    tmp_path: Path, line: str, changed: str, message: str
+) -> None:
+    text = (RECIPES / "pretrain-small.yaml").read_text()
+    assert line in text
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert read_recipe(tmp_path / "recipe.yaml", PretrainRecipe).cycles == (3600,)
+    (tmp_path / "recipe.yaml").write_text(text.replace(line, changed))
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(tmp_path / "recipe.yaml", PretrainRecipe)
