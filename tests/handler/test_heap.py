@@ -1,5 +1,7 @@
 """Memory that goes back to the system."""
 
+import gc
+
 import pytest
 
 from handler.heap import SPARE, Heap, resident
@@ -26,6 +28,31 @@ def test_much_memory_that_is_unused_goes_back() -> None:
     assert resident() < before + SPARE
     assert heap.held < before + SPARE
     assert len(last) == BLOCK
+
+
+def keep_an_error(size: int) -> None:
+    """Leave a cycle: the error holds this frame by its traceback, the frame the error, and `size` bytes."""
+    photos = bytes([1]) * size
+    kept = []
+    try:
+        raise ValueError(len(photos))
+    except ValueError as error:
+        kept.append(error)
+
+
+def test_what_a_kept_error_holds_goes_back() -> None:
+    heap = Heap()
+    if heap.trim is None:
+        pytest.skip("this C library is not glibc")
+    before = resident()
+    gc.disable()  # else it might have been collected by chance
+    try:
+        keep_an_error(2 * SPARE)
+        assert resident() > before + SPARE
+        heap.release()
+    finally:
+        gc.enable()
+    assert resident() < before + SPARE
 
 
 def test_little_is_kept_for_the_next_batch() -> None:
