@@ -1,12 +1,13 @@
 """Cases are the same for the same seed, differ for others, and are as mixed as they are meant to be."""
 
+import io
 from collections import Counter
 
 import pytest
 
 from fuzz.chunks import SPLITTERS
 from fuzz.kinds import KINDS, generate
-from fuzz.seeds import FORMATS, MODES, WAYS, encoded
+from fuzz.seeds import FORMATS, MODES, WAYS, encoded, noise
 
 
 def test_a_seed_and_a_number_stand_for_one_case() -> None:
@@ -15,6 +16,15 @@ def test_a_seed_and_a_number_stand_for_one_case() -> None:
     assert (
         sum(one == other for one, other in zip(cases, [generate("b", n) for n in range(50)], strict=True)) < 5
     )
+
+
+def test_an_animation_does_not_say_when_it_was_made() -> None:
+    data, written = encoded("AVIF", "RGB", 1), io.BytesIO()
+    noise("RGB", 0).save(written, "AVIF", speed=10, save_all=True, append_images=[noise("RGB", 1)])
+    assert data is not None
+    for box in (b"mvhd", b"tkhd", b"mdhd"):  # version, 3 bytes of flags, two dates of 8 bytes
+        assert any(written.getvalue().partition(box)[2][4:20])
+        assert data.partition(box)[2][4:20] == bytes(16)
 
 
 def test_each_kind_has_its_share() -> None:
