@@ -23,10 +23,11 @@ MAX_PROMPT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One generated token: what it adds to the text, and its log-probability (natural, ≤ 0)."""
+    """One generated token: what it adds to the text, its log-probability (natural, ≤ 0), and its id."""
 
     text: str
     logprob: float
+    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,13 @@ class Caption:
 
     `score` is the sum of the tokens' log-probabilities divided by their number to the power of
     the length penalty; it ranks captions of one photo and is no calibrated probability. The
-    end token is among `tokens`, with an empty text.
+    end token is among `tokens`, with an empty text. `prompt` are the ids of the tokens before them.
     """
 
     text: str
     score: float
     tokens: tuple[Token, ...]
+    prompt: tuple[int, ...] = ()
 
 
 class Captioner:
@@ -148,8 +150,8 @@ class Captioner:
             of_photo = []
             for ids, parts, length, score in zip(tokens, logprobs, lengths, scores, strict=True):
                 pieces = self.tokenizer.pieces(prompt + ids[:length])
-                new = zip(pieces[len(prompt) :], parts[:length], strict=True)
-                words = tuple(Token(text, logprob) for text, logprob in new)
-                of_photo.append(Caption("".join(pieces).strip(), score, words))
+                new = zip(pieces[len(prompt) :], parts[:length], ids[:length], strict=True)
+                generated = tuple(Token(*token) for token in new)
+                of_photo.append(Caption("".join(pieces).strip(), score, generated, tuple(prompt)))
             captions.append(tuple(of_photo))
         return captions

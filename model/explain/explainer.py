@@ -48,7 +48,7 @@ class Explainer:
         if length_penalty is None:
             length_penalty = self.captioner.options.length_penalty
         score = sum(logprobs) / len(ids) ** length_penalty
-        tokens = tuple(Token(piece, logprob) for piece, logprob in zip(pieces, logprobs, strict=True))
+        tokens = tuple(Token(*token) for token in zip(pieces, logprobs, ids, strict=True))
         caption = Caption("".join(pieces).strip(), score, tokens)
         if not words_of(caption):
             raise OptionError("caption", "holds no word that the model knows")
@@ -64,27 +64,26 @@ class Explainer:
         if method not in MEANINGS:
             raise OptionError("method", f"{method!r} is not one of {', '.join(MEANINGS)}")
         words = words_of(caption)
-        config = self.captioner.model.config
-        # A caption's text is tokenized anew: that brings a prompt's tokens along.
-        ids = self.captioner.tokenizer.encode(caption.text)
-        pieces = tuple(Token(piece, 0.0) for piece in self.captioner.tokenizer.pieces(ids))
-        positions = [word.tokens for word in words_of(Caption(caption.text, 0.0, pieces))]
-        longest = config.decoder.n_positions  # a character that was cut is longer when it is read anew
+        # Words of a prompt have tokens here, like the others.
+        ids = [*caption.prompt, *(token.id for token in caption.tokens)]
+        pieces = self.captioner.tokenizer.pieces(ids)
+        tokens = tuple(Token(piece, 0.0, one) for piece, one in zip(pieces, ids, strict=True))
+        positions = [word.tokens for word in words_of(Caption(caption.text, 0.0, tokens))]
         most = self.bounds.max_words
         if method == "integrated_gradients":
             most = min(most, self.bounds.max_passes // GRADIENT_STEPS)
-        kept = [index for index, tokens in enumerate(positions) if tokens and tokens[-1] < longest][:most]
+        explained = positions[:most]
 
-        patch = config.encoder.patch_size
+        patch = self.captioner.model.config.encoder.patch_size
         height, width = photo.shape[1:]
         grid, part = (height // patch, width // patch), (patch / height, patch / width)
-        if not kept:
+        if not explained:
             return Explanation(caption, words, method, (), grid, part)
         seen = photo[:, : grid[0] * patch, : grid[1] * patch].clone()
         model = self.captioner.model
         if method == "integrated_gradients" and model.encoder.norm.weight.dtype != torch.float32:
             model = copy.deepcopy(model).float()  # for the time of this explanation
-        target = CaptionTarget(model, ids[:longest], [positions[index] for index in kept])
+        target = CaptionTarget(model, ids, explained)
         if method == "attention":
             maps = mean_attention(target, seen)
         elif method == "occlusion":
@@ -92,6 +91,5 @@ class Explainer:
         else:
             maps = integrated_gradients(target, seen, self.bounds)
         # Bounded in time, a method may have left out the last words.
-        explained = zip(kept[: len(maps)], maps.cpu(), strict=True)
-        heatmaps = tuple(Heatmap(words[index], values) for index, values in explained)
+        heatmaps = tuple(Heatmap(word, values) for word, values in zip(words, maps.cpu(), strict=False))
         return Explanation(caption, words, method, heatmaps, grid, part)

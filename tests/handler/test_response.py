@@ -13,8 +13,8 @@ from model.captioner import Caption, Token
 from model.errors import ExplanationTimeout, ImageTooLarge, NotAnImage, OptionError
 
 CAPTIONS = (
-    Caption("a café", -0.5, (Token("a", -0.25), Token(" café", -0.75))),
-    Caption("a dog", -0.9, (Token("a", -0.25), Token(" dog", -1.55))),
+    Caption("a café", -0.5, (Token("a", -0.25, 1), Token(" café", -0.75, 2))),
+    Caption("a dog", -0.9, (Token("a", -0.25, 1), Token(" dog", -1.55, 3))),
 )
 MODEL = {"name": "captioner", "version": "1.0"}
 ENTRY = Entry(b"a photo", {}, "instances[0]")

@@ -13,7 +13,7 @@ from tests.model.tokens import END, byte_level_tokenizer
 
 def caption(*pieces: str, prompt: str = "") -> Caption:
     """A caption of these pieces, the first with log-probability -1, the second -2, and so on."""
-    tokens = tuple(Token(piece, -float(number)) for number, piece in enumerate(pieces, start=1))
+    tokens = tuple(Token(piece, -float(number), number) for number, piece in enumerate(pieces, start=1))
     return Caption((prompt + "".join(pieces)).strip(), -1.0, tokens)
 
 
