@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from reprlib import repr as short
 from typing import Literal, TypeVar, get_args
 
+from handler.fields import FIELDS, Kind
 from handler.settings import Settings
 from model.errors import OptionError
 from model.explain.explanation import MEANINGS, Method
@@ -44,7 +45,7 @@ def read_wish(fields: Mapping[str, object], defaults: GenerationOptions, setting
     """
     explained = switch("explain", fields.get("explain", False))
     own = {"prompt", "timings", "explain", *EXPLANATION}
-    given = {name: value for name, value in fields.items() if name not in own}
+    given = {name: whole(name, value) for name, value in fields.items() if name not in own}
     options = defaults.replace(**given)
     settings.check_limits(options)
     if options.do_sample:
@@ -72,6 +73,13 @@ def read_explanation(fields: Mapping[str, object]) -> ExplanationWish:
         form=choice("form", fields.get("form", plain.form), FORMS),
         caption=caption,
     )
+
+
+def whole(name: str, value: object) -> object:
+    """Read 3.0 as 3 where an integer is wanted: to JSON Schema they are the same (Validation, 6.1.1)."""
+    if FIELDS.get(name) is Kind.INTEGER and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def refuse_without_effect(names: set[str], condition: str) -> None:

@@ -112,7 +112,8 @@ class GenerationOptions:
             )
         if self.min_new_tokens > self.max_new_tokens:
             raise OptionError(
-                "min_new_tokens", f"{self.min_new_tokens} is more than max_new_tokens ({self.max_new_tokens})"
+                "min_new_tokens",
+                f"{short(self.min_new_tokens)} is more than max_new_tokens ({self.max_new_tokens})",
             )
         if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
             raise OptionError("early_stopping", f'{short(self.early_stopping)} is not true, false or "never"')

@@ -84,7 +84,7 @@ def test_values_are_allowed_as_the_parser_allows_them(name: str) -> None:
                 name, schema[bound] + (beyond if schema["type"] == "integer" else 0.001 * beyond)
             )
     validator = Draft202012Validator(schema)
-    for value in (None, True, False, 3, 0.5, "png", "never", "3", [], {}, [3], {"a": 1}):
+    for value in (None, True, False, 3, 3.0, 0.5, "png", "never", "3", [], {}, [3], {"a": 1}):
         if name != "seed" or value is not None:  # the seed None is one that is not given
             assert allowed(name, value) == validator.is_valid(value), value
 
