@@ -5,13 +5,12 @@ decoder is the one of Li et al., "BLIP" (2022, section 3.1, image-grounded text 
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import CausalSelfAttention, CrossAttention
 from model.cache import SelfAttentionCache
 from model.config import BertConfig
-from model.decoder import Decoder, DecoderBlock, TokenEmbedding
+from model.decoder import Decoder, DecoderBlock, DecoderHead, TokenEmbedding
 from model.layers import ACTIVATIONS, MLP
 
 
@@ -38,21 +37,19 @@ class BertBlock(DecoderBlock):
         return out
 
 
-class BertHead(nn.Module):
+class BertHead(DecoderHead):
     """One more transformed layer, then the output layer with a bias (Devlin et al., masked LM)."""
 
     def __init__(self, config: BertConfig, *, tied: bool) -> None:
-        super().__init__()
+        super().__init__(config.hidden_size, config.vocab_size, tied=tied)
         self.transform = nn.Linear(config.hidden_size, config.hidden_size)
         self.activation = ACTIVATIONS[config.hidden_act]
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.output = None if tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         """(…, C) with the embedding (V, C) → logits (…, V)."""
-        weight = embedding if self.output is None else self.output.weight
-        return F.linear(self.norm(self.activation(self.transform(hidden))), weight, self.bias)
+        return self.logits(self.norm(self.activation(self.transform(hidden))), embedding)
 
 
 def bert_decoder(config: BertConfig, *, tied: bool) -> Decoder:

@@ -14,6 +14,7 @@ from model.errors import OptionError
 from model.generation import Continuations
 from model.image import MAX_PIXELS, decode, to_tensor
 from model.options import GenerationOptions
+from model.packed_linear import pack
 from model.precision import best_dtype
 from model.sampling import sample
 
@@ -70,7 +71,9 @@ class Captioner:
         Raises CheckpointError when the folder cannot be used.
         """
         dtype = best_dtype(device) if dtype is None else dtype
-        return cls(load_checkpoint(folder, dtype=dtype, device=device), max_pixels=max_pixels)
+        checkpoint = load_checkpoint(folder, dtype=dtype, device=device)
+        pack(checkpoint.model)
+        return cls(checkpoint, max_pixels=max_pixels)
 
     def preprocess(self, data: bytes) -> Tensor:
         """Photo bytes → normalised float32 (3, height, width). Raises ImageError."""

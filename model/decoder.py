@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import CausalSelfAttention, CrossAttention
@@ -19,6 +20,28 @@ class DecoderBlock(nn.Module):
 
     self_attention: CausalSelfAttention
     cross_attention: CrossAttention
+
+
+class DecoderHead(nn.Module):
+    """What a head has; its `forward` is (hidden, embedding) → logits as in `gpt2` and `bert`.
+
+    The output layer is the token embedding where they are tied.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(self, width: int, vocabulary: int, *, tied: bool) -> None:
+        super().__init__()
+        self.output = None if tied else nn.Linear(width, vocabulary, bias=False)
+        self.register_parameter("bias", None)  # BERT's has one
+        self.packed: nn.Module | None = None  # the same product, where `packed_linear` has laid it out
+
+    def logits(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Put (…, C) through the output layer, or the embedding (V, C) → (…, V)."""
+        if self.packed is not None:
+            out: Tensor = self.packed(x)
+            return out
+        return F.linear(x, embedding if self.output is None else self.output.weight, self.bias)
 
 
 class TokenEmbedding(nn.Module):
@@ -41,7 +64,7 @@ class TokenEmbedding(nn.Module):
 class Decoder(nn.Module):
     """Embedding → blocks → head."""
 
-    def __init__(self, embedding: TokenEmbedding, blocks: Sequence[DecoderBlock], head: nn.Module) -> None:
+    def __init__(self, embedding: TokenEmbedding, blocks: Sequence[DecoderBlock], head: DecoderHead) -> None:
         """Compose; `head` maps (hidden states, token embedding weight) → logits."""
         super().__init__()
         self.embedding = embedding

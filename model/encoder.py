@@ -21,6 +21,7 @@ class PatchEmbedding(nn.Module):
         self.projection = nn.Conv2d(
             config.num_channels, width, kernel_size=config.patch_size, stride=config.patch_size
         )
+        self.packed: nn.Module | None = None  # the same product, where `packed_linear` has laid it out
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + self.grid**2, width))
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
@@ -32,8 +33,11 @@ class PatchEmbedding(nn.Module):
         whole = pixels[:, :, : rows * size, : columns * size]
         patches = whole.reshape(len(pixels), -1, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)
         # A convolution without overlap is one matrix product, which trains in half the time on a processor.
-        weight, bias = self.projection.weight.flatten(1), self.projection.bias
-        tokens = F.linear(patches.reshape(len(pixels), rows * columns, -1), weight, bias)  # row by row
+        patches = patches.reshape(len(pixels), rows * columns, -1)  # row by row
+        if self.packed is None:
+            tokens = F.linear(patches, self.projection.weight.flatten(1), self.projection.bias)
+        else:
+            tokens = self.packed(patches)
         tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
         out: Tensor = self.dropout(tokens + self.positions_for(rows, columns))
         return out

@@ -1,12 +1,11 @@
 """GPT-2 with cross-attention (Radford et al., 2019, section 2.3): norms come before sub-layers."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import CausalSelfAttention, CrossAttention
 from model.cache import SelfAttentionCache
 from model.config import GPT2Config
-from model.decoder import Decoder, DecoderBlock, TokenEmbedding
+from model.decoder import Decoder, DecoderBlock, DecoderHead, TokenEmbedding
 from model.layers import MLP
 
 
@@ -33,17 +32,16 @@ class GPT2Block(DecoderBlock):
         return out
 
 
-class GPT2Head(nn.Module):
-    """A last norm, then the output layer: the token embedding where they are tied."""
+class GPT2Head(DecoderHead):
+    """A last norm, then the output layer."""
 
     def __init__(self, config: GPT2Config, *, tied: bool) -> None:
-        super().__init__()
+        super().__init__(config.n_embd, config.vocab_size, tied=tied)
         self.norm = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
-        self.output = None if tied else nn.Linear(config.n_embd, config.vocab_size, bias=False)
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         """(…, C) with the embedding (V, C) → logits (…, V)."""
-        return F.linear(self.norm(hidden), embedding if self.output is None else self.output.weight)
+        return self.logits(self.norm(hidden), embedding)
 
 
 def gpt2_decoder(config: GPT2Config, *, tied: bool) -> Decoder:

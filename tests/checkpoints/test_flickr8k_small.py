@@ -62,6 +62,17 @@ def test_32_photos_at_once_get_what_each_gets_alone(captioner: Captioner) -> Non
     assert [best.text for best, *_ in captioner.caption(pixels)] == alone
 
 
+@pytest.mark.skipif(
+    not torch.cpu.get_capabilities().get("amx_bf16"), reason="other kernels add up in an order of their own"
+)
+def test_in_bfloat16_they_get_the_very_same_numbers() -> None:
+    captioner = Captioner.from_folder(FOLDER, dtype=torch.bfloat16)
+    pixels = [captioner.preprocess(photo) for photo in crops(32)]
+    alone = [captioner.caption([photo])[0] for photo in pixels]
+    assert captioner.caption(pixels) == alone
+    assert captioner.caption(pixels[:8]) == alone[:8]
+
+
 def test_the_sample_shows_a_dog(captioner: Captioner) -> None:
     ((best, *_),) = captioner.caption([captioner.preprocess(SAMPLE.read_bytes())])
     assert "dog" in best.text.split()
