@@ -16,9 +16,9 @@ from fuzz.target import Target
 
 SAMPLE = Path("examples/dog.jpg")
 FOLDER = Path("build/fuzz")
-WARM_UP = 5000
+WARM_UP = 1000
 """Cases of the warm-up after the heaviest ones, at most as many as of the run: a worker keeps what it
-compiles for each size of a product, and has met most sizes only after thousands of cases."""
+imports and compiles when it is first needed."""
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from pycocoevalcap.bleu.bleu import Bleu
 
 from model.captioner import Captioner
 from model.checkpoint import Checkpoint
+from model.packed_linear import pack
 from model.precision import best_dtype
 from training.batches import unchanged
 from training.captions import CaptionSet
@@ -31,6 +32,7 @@ class DevScores:
     def caption(self, checkpoint: Checkpoint, device: torch.device) -> list[str]:
         """Caption every photo with the engine, as the checkpoint would once it is loaded there."""
         model = deepcopy(checkpoint.model).to(device=device, dtype=best_dtype(device)).eval()
+        pack(model)
         captioner = Captioner(replace(checkpoint, model=model))
         made: list[str] = []
         for start in range(0, len(self.photos), BATCH):
