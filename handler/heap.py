@@ -24,7 +24,10 @@ class Heap:
         gc.collect()
         gc.freeze()  # modules and model stay: looking for cycles among them would take 0.15 s each time
         self.trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        self.held = resident() if self.trim is not None else 0
+        self.held = 0
+        if self.trim is not None:
+            self.trim(0)  # what loading has left
+            self.held = resident()
 
     def release(self) -> None:
         """Hand unused memory back, if much has come together."""

@@ -53,7 +53,9 @@ def pack(model: CaptionModel) -> None:
     model.encoder.embedding.packed = PackedLinear(projection.weight.flatten(1), projection.bias)
     weight = embedding if head.output is None else head.output.weight
     head.packed, head.output = PackedLinear(weight, head.bias), None
-    for module in list(model.modules()):
+    # A list of all modules would keep every plain layer's memory until the end.
+    parents = [module for module in model.modules() if type(module) is not nn.Linear]
+    for module in parents:
         for name, child in module.named_children():
             if type(child) is nn.Linear:
                 setattr(module, name, PackedLinear(child.weight, child.bias))
