@@ -42,12 +42,22 @@ class PackedLinear(nn.Module):
         return plain
 
 
+def has_kernels() -> bool:
+    """Tell whether this processor multiplies bfloat16 by itself, and PyTorch was built with oneDNN for it.
+
+    Arm's processors are left out: nobody has tried them.
+    """
+    capabilities = torch.cpu.get_capabilities()
+    native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return native and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
+
 def pack(model: CaptionModel) -> None:
     """Replace all linear layers of a bfloat16 model, where the processor has kernels for packed ones."""
     embedding = model.decoder.embedding.tokens.weight
     if embedding.device.type != "cpu" or embedding.dtype != torch.bfloat16:
         return
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not has_kernels():
         return
     projection, head = model.encoder.embedding.projection, model.decoder.head
     model.encoder.embedding.packed = PackedLinear(projection.weight.flatten(1), projection.bias)

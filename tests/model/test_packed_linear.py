@@ -12,12 +12,10 @@ from model.config import BertConfig, GPT2Config, ModelConfig, VisionConfig
 from model.explain.explainer import Explainer
 from model.explain.explanation import MEANINGS, Method
 from model.network import CaptionModel
-from model.packed_linear import PackedLinear, pack
+from model.packed_linear import PackedLinear, has_kernels, pack
 from tests.tiny import photo
 
-pytestmark = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="the processor has no bfloat16 kernels"
-)
+pytestmark = pytest.mark.skipif(not has_kernels(), reason="the processor has no bfloat16 kernels")
 
 VIT = VisionConfig(32, 2, 4, 64, image_size=32, patch_size=8)
 GPT2 = GPT2Config(vocab_size=50, n_positions=16, n_embd=48, n_layer=2, n_head=4)
