@@ -10,7 +10,7 @@ import gc
 import os
 from pathlib import Path
 
-SPARE = 32_000_000
+SPARE = 16_000_000
 """Bytes that the process may hold beyond what it held after the last time: trimming after every
 batch would cost about a thirtieth of the batch's time."""
 
