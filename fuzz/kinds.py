@@ -1,6 +1,7 @@
 """The kinds of cases, how often each comes, and the case that a seed and a number stand for."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from random import Random
 
 from fuzz import documents, forms, transports
@@ -71,7 +72,7 @@ def sizes(rng: Random) -> Case:
     start = rng.choice((b"", photo(rng), b'{"image": "', b"\xff\xd8\xff\xe0"))
     data = start + bytes(size - len(start)) if size > len(start) else start
     if size > REQUEST_LIMIT:
-        return Case(data, {"Content-Type": "image/png"}, own=frozenset({Own.TOO_LARGE}))
+        return Case(data, {"Content-Type": "image/png"})
     return transports.raw(data, rng)
 
 
@@ -123,4 +124,7 @@ def generate(seed: str, number: int) -> tuple[str, Case]:
     """Return kind and case: the same for the same seed and number."""
     rng = Random(f"{seed} {number}")
     [kind] = rng.choices(list(KINDS), weights=[weight for weight, _ in KINDS.values()])
-    return kind, KINDS[kind][1](rng)
+    case = KINDS[kind][1](rng)
+    if len(case.body) > REQUEST_LIMIT:
+        case = replace(case, own=case.own | {Own.TOO_LARGE})
+    return kind, case

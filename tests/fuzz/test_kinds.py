@@ -5,8 +5,9 @@ from collections import Counter
 
 import pytest
 
+from fuzz.case import Own
 from fuzz.chunks import SPLITTERS
-from fuzz.kinds import KINDS, generate
+from fuzz.kinds import KINDS, REQUEST_LIMIT, generate
 from fuzz.seeds import FORMATS, MODES, WAYS, encoded, noise
 
 
@@ -25,6 +26,15 @@ def test_an_animation_does_not_say_when_it_was_made() -> None:
     for box in (b"mvhd", b"tkhd", b"mdhd"):  # version, 3 bytes of flags, two dates of 8 bytes
         assert any(written.getvalue().partition(box)[2][4:20])
         assert data.partition(box)[2][4:20] == bytes(16)
+
+
+def test_what_is_too_large_may_be_refused_by_the_front_end() -> None:
+    kind, case = generate("1", 9335)  # a chunk that was repeated again and again
+    assert (kind, len(case.body) > REQUEST_LIMIT) == ("WebP", True)
+    assert Own.TOO_LARGE in case.own
+    for number in range(300):
+        case = generate("0", number)[1]
+        assert (Own.TOO_LARGE in case.own) == (len(case.body) > REQUEST_LIMIT)
 
 
 def test_each_kind_has_its_share() -> None:
