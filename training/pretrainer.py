@@ -15,7 +15,7 @@ from training.labelled_images import LabelledImages
 from training.optimizers import OptimizerRecipe, make_optimizers
 from training.photos import Photos
 from training.recolour import Recolouring
-from training.schedule import set_learning_rate, warm_restarts
+from training.schedule import set_learning_rate, warmup_cosine
 from training.soft_crops import Indices, draw_crops
 from training.soft_labels import GRID, SoftLabels, soft_cross_entropy
 
@@ -27,11 +27,11 @@ class PretrainRecipe:
     """Numbers of a pretraining run."""
 
     encoder: VisionConfig
-    cycles: tuple[int, ...]  # steps of each descent of the learning rate; the last one's end is the run's
+    steps: int
     photos_per_step: int  # crops of photos with soft labels
     images_per_step: int  # labelled images
     optimizer: OptimizerRecipe
-    warmup_steps: int  # of each cycle
+    warmup_steps: int
     grid_weight: float  # of the patch tokens' loss; the class token's losses weigh 1
     label_smoothing: float  # of the labelled images' classes
     cutmix: float  # chance that a batch is mixed
@@ -46,10 +46,8 @@ class PretrainRecipe:
             raise ValueError(
                 f"encoder: the soft labels need {GRID} × {GRID} patches, not {self.encoder.grid}"
             )
-        if not self.cycles or min(self.cycles) < 1:
-            raise ValueError("cycles: one or more numbers of at least 1 are needed")
-        if not 0 <= self.warmup_steps < min(self.cycles):
-            raise ValueError("warmup_steps: from 0 to below the shortest cycle is needed")
+        if not 0 <= self.warmup_steps < self.steps:
+            raise ValueError("warmup_steps: from 0 to below steps is needed")
         if not 0 < self.kept_patches <= GRID**2:
             raise ValueError(f"kept_patches: from 1 to {GRID**2} is needed")
         if self.seed < 0:
@@ -57,11 +55,6 @@ class PretrainRecipe:
         for name in ("photos_per_step", "images_per_step", "classes", "held_out"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: at least 1 is needed")
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole run."""
-        return sum(self.cycles)
 
 
 @dataclass(frozen=True)
@@ -111,7 +104,7 @@ class Pretrainer:
     def step(self, step: int) -> Losses:
         """Do one step of training."""
         recipe, network = self.recipe, self.network
-        set_learning_rate(self.optimizers, warm_restarts(step, recipe.cycles, recipe.warmup_steps))
+        set_learning_rate(self.optimizers, warmup_cosine(step, recipe.steps, recipe.warmup_steps))
         rng = np.random.default_rng((recipe.seed, step))
 
         number, size = recipe.photos_per_step, recipe.encoder.image_size

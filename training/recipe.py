@@ -64,10 +64,9 @@ def _value(value: object, kind: object, where: str) -> object:
 
 
 def _tuple(value: object, kinds: tuple[object, ...], where: str) -> tuple[object, ...]:
-    """Build a tuple from YAML's list; `kinds` are its elements' types, or one type and an ellipsis."""
+    """Build a tuple from YAML's list; `kinds` are its elements' types."""
     if not isinstance(value, list):
         raise RecipeError(f"{where}: {value!r} is not a list")
-    each = kinds[:1] * len(value) if kinds[-1] is ... else kinds
-    if len(value) != len(each):
-        raise RecipeError(f"{where}: {value!r} does not have {len(each)} elements")
-    return tuple(_value(element, kind, where) for element, kind in zip(value, each, strict=True))
+    if len(value) != len(kinds):
+        raise RecipeError(f"{where}: {value!r} does not have {len(kinds)} elements")
+    return tuple(_value(element, kind, where) for element, kind in zip(value, kinds, strict=True))

@@ -1,7 +1,7 @@
 """The learning rate over a run."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from torch.optim import Optimizer
 
@@ -14,18 +14,6 @@ def warmup_cosine(step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def warm_restarts(step: int, cycles: Sequence[int], warmup: int) -> float:
-    """Factor on the learning rate over several cycles of `warmup_cosine`, each with its own number of steps.
-
-    Loshchilov and Hutter, "SGDR", 2017, section 3. `step` counts from 0 to below the sum of `cycles`.
-    """
-    for steps in cycles[:-1]:
-        if step < steps:
-            return warmup_cosine(step, steps, warmup)
-        step -= steps
-    return warmup_cosine(step, cycles[-1], warmup)
 
 
 def set_learning_rate(optimizers: Iterable[Optimizer], factor: float) -> None:

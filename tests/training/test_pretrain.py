@@ -194,7 +194,7 @@ def test_pretraining_learns_and_resumes(tmp_path: Path) -> None:
     write_images(tmp_path, "val", colours)
     recipe = PretrainRecipe(
         encoder=VisionConfig(32, 1, 2, 64, image_size=56, patch_size=8),
-        cycles=(20, 40),
+        steps=60,
         photos_per_step=2,
         images_per_step=8,
         optimizer=OptimizerRecipe(muon_rate=1e-2, adamw_rate=3e-3, weight_decay=0, gradient_norm=1),

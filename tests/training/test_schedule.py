@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from training.schedule import warm_restarts, warmup_cosine
+from training.schedule import warmup_cosine
 
 
 def test_the_rate_rises_in_a_line_and_falls_as_half_a_cosine() -> None:
@@ -13,11 +13,3 @@ def test_the_rate_rises_in_a_line_and_falls_as_half_a_cosine() -> None:
     assert factors[6] == pytest.approx(0.5)  # half way down: four of eight steps
     assert factors[8] == pytest.approx((1 - math.sqrt(0.5)) / 2)  # six of eight: cos 135°
     assert factors[2:] == sorted(factors[2:], reverse=True)
-
-
-def test_every_cycle_begins_anew_and_descends_at_its_own_pace() -> None:
-    assert [warm_restarts(step, (4,), 1) for step in range(4)] == pytest.approx([1, 1, 0.75, 0.25])
-    factors = [warm_restarts(step, (4, 5), 1) for step in range(9)]
-    assert factors[:4] == pytest.approx([1, 1, 0.75, 0.25])
-    half = math.sqrt(0.5) / 2
-    assert factors[4:] == pytest.approx([1, 1, 0.5 + half, 0.5, 0.5 - half])
