@@ -6,6 +6,7 @@ forward pass are ignored; fields that would change it and are not supported rais
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,38 @@ from typing import Any
 
 from model.errors import ConfigError
 from model.layers import ACTIVATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class ConvStemConfig:
+    """EfficientNet-Lite dimensions (Tan and Le, 2019, table 1); the defaults are those of Lite2."""
+
+    first_width: int = 32
+    stages: tuple[tuple[int, int, int, int, int], ...] = (
+        (1, 3, 1, 1, 16),
+        (3, 3, 2, 6, 24),
+        (3, 5, 2, 6, 48),
+        (4, 3, 2, 6, 88),
+        (4, 5, 1, 6, 120),
+        (5, 5, 2, 6, 208),
+        (1, 3, 1, 6, 352),
+    )
+    """Of each stage: blocks, kernel side, stride of its first block, expansion, channels."""
+    width: int = 1280  # channels of the map that it ends with
+
+    def __post_init__(self) -> None:
+        where = "encoder.stem"
+        _positive(self, where, "first_width width")
+        stages = self.stages
+        if not stages or any(
+            len(stage) != 5 or any(type(n) is not int or n < 1 for n in stage) for stage in stages
+        ):
+            raise ConfigError(f"{where}.stages is {stages!r}: five positive integers a stage are needed")
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the photo for each value of the last map, along a side."""
+        return 2 * math.prod(stage[2] for stage in self.stages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +64,8 @@ class VisionConfig:
     qkv_bias: bool = True
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
+    stem: ConvStemConfig | None = None
+    """Convolutions whose last map is what is cut into patches, of one value each; None: the photo is."""
 
     def __post_init__(self) -> None:
         where = "encoder"
@@ -41,6 +76,11 @@ class VisionConfig:
         _divides(where, "num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)
         _divides(where, "patch_size", self.patch_size, "image_size", self.image_size)
         _known(where, "hidden_act", self.hidden_act, ACTIVATIONS)
+        if self.stem is not None and self.patch_size != self.stem.stride:
+            raise ConfigError(
+                f"encoder.patch_size is {self.patch_size}: the stride of encoder.stem, "
+                f"{self.stem.stride}, is needed"
+            )
         if self.num_channels != 3:
             raise ConfigError(
                 f"encoder.num_channels is {self.num_channels}: photos have 3 (red, green, blue)"

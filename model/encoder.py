@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import VisionConfig
+from model.conv_stem import ConvStem
 from model.layers import MLP, attend, merge_heads, split_heads
 
 
@@ -15,19 +16,21 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.patch_size = config.patch_size
         self.grid = config.grid
         width = config.hidden_size
-        self.projection = nn.Conv2d(
-            config.num_channels, width, kernel_size=config.patch_size, stride=config.patch_size
-        )
+        self.stem = None if config.stem is None else ConvStem(config.stem)
+        channels = config.num_channels if config.stem is None else config.stem.width
+        self.patch_size = config.patch_size if config.stem is None else 1
+        self.projection = nn.Conv2d(channels, width, kernel_size=self.patch_size, stride=self.patch_size)
         self.packed: nn.Module | None = None  # the same product, where `packed_linear` has laid it out
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + self.grid**2, width))
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, height, width), normalised → (B, 1 + patches, C)."""
+    def forward(self, pixels: Tensor, start: int = 0) -> Tensor:
+        """(B, 3, height, width), normalised → (B, 1 + patches, C); `start` as in `ConvStem`."""
+        if self.stem is not None:
+            pixels = self.stem(pixels, start)
         size = self.patch_size
         rows, columns = pixels.shape[2] // size, pixels.shape[3] // size
         whole = pixels[:, :, : rows * size, : columns * size]
@@ -109,13 +112,14 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(EncoderBlock(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
+    def forward(self, pixels: Tensor, kept: Tensor | None = None, start: int = 0) -> Tensor:
         """(B, 3, height, width), normalised → (B, S, C), S = 1 class token + patches row by row.
 
-        For training: `kept` (B, k) are the indices of those patches of each photo that the blocks
+        For training: with `start`, the pixels are what the stem's blocks before that one made of them.
+        `kept` (B, k) are the indices of those patches of each photo that the blocks
         see; S is 1 + k then (Liu et al., "PatchDropout", 2023).
         """
-        x: Tensor = self.embedding(pixels)
+        x: Tensor = self.embedding(pixels, start)
         if kept is not None:
             patches = x[:, 1:].take_along_dim(kept.unsqueeze(-1), dim=1)
             x = torch.cat([x[:, :1], patches], dim=1)

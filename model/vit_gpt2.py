@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from model.config import GPT2Config, ModelConfig, VisionConfig, known_fields, require
+from model.config import ConvStemConfig, GPT2Config, ModelConfig, VisionConfig, known_fields, require
 from model.errors import ConfigError
 from model.family import Family, Source, pair
 
 MODEL_TYPE = "vision-encoder-decoder"
+HYBRID = "hybrid-vit"
+"""`model_type` of a ViT on convolutions, which transformers loads by the file that `hybrid` names."""
+ENCODERS = ("vit", HYBRID)
 TOKEN_IDS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -21,7 +24,9 @@ def read_config(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> ModelC
     encoder, decoder = raw.get("encoder"), raw.get("decoder")
     if not isinstance(encoder, Mapping) or not isinstance(decoder, Mapping):
         raise ConfigError("config.json needs both an `encoder` and a `decoder` object")
-    require(encoder, "encoder.", "model_type", "vit")
+    if encoder.get("model_type") not in ENCODERS:
+        known = " or ".join(map(repr, ENCODERS))
+        raise ConfigError(f"encoder.model_type is {encoder.get('model_type')!r}: only {known} is supported")
     require(decoder, "decoder.", "model_type", "gpt2")
     require(decoder, "decoder.", "add_cross_attention", True)
 
@@ -38,12 +43,37 @@ def read_config(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> ModelC
     eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
     pad = eos_ids[0] if ids["pad_token_id"] is None and eos_ids else ids["pad_token_id"]
     return ModelConfig(
-        encoder=VisionConfig(**known_fields(VisionConfig, encoder)),
+        encoder=_read_encoder(encoder),
         decoder=GPT2Config(**known_fields(GPT2Config, decoder)),
         decoder_start_token_id=start,
         eos_token_ids=eos_ids,
         pad_token_id=start if pad is None else pad,
     )
+
+
+def _read_encoder(raw: Mapping[str, Any]) -> VisionConfig:
+    fields = known_fields(VisionConfig, raw) | {"stem": None}
+    if raw["model_type"] == HYBRID:
+        stem = raw.get("stem")
+        if not isinstance(stem, Mapping):
+            raise ConfigError(f"encoder.stem is {stem!r}: an object is needed")
+        known = known_fields(ConvStemConfig, stem)
+        if "stages" in known:
+            try:
+                known["stages"] = tuple(map(tuple, known["stages"]))
+            except TypeError:
+                raise ConfigError(
+                    f"encoder.stem.stages is {known['stages']!r}: a list of lists is needed"
+                ) from None
+        fields["stem"] = ConvStemConfig(**known)
+    return VisionConfig(**fields)
+
+
+def _write_encoder(config: VisionConfig) -> dict[str, Any]:
+    fields = asdict(config)
+    if config.stem is None:
+        del fields["stem"]
+    return {"model_type": "vit" if config.stem is None else HYBRID, **fields}
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
@@ -61,7 +91,7 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
         "is_encoder_decoder": True,
         "tie_word_embeddings": False,  # of encoder and decoder as a whole; see the decoder's own
         **ids,
-        "encoder": {"model_type": "vit", **asdict(config.encoder)},
+        "encoder": _write_encoder(config.encoder),
         "decoder": {
             "model_type": "gpt2",
             "is_decoder": True,
@@ -80,6 +110,7 @@ def key_table(config: ModelConfig) -> dict[str, Source]:
         "encoder.embedding.class_token": Source(("encoder.embeddings.cls_token",)),
         "encoder.embedding.positions": Source(("encoder.embeddings.position_embeddings",)),
         **pair("encoder.embedding.projection", "encoder.embeddings.patch_embeddings.projection"),
+        **_stem(config.encoder.stem),
         **pair("encoder.norm", "encoder.layernorm"),
         "decoder.embedding.tokens.weight": Source(("decoder.transformer.wte.weight",)),
         "decoder.embedding.positions.weight": Source(("decoder.transformer.wpe.weight",)),
@@ -93,6 +124,20 @@ def key_table(config: ModelConfig) -> dict[str, Source]:
         table |= _decoder_layer(f"decoder.blocks.{layer}", f"decoder.transformer.h.{layer}")
     if config.encoder.hidden_size != config.decoder.n_embd:
         table |= pair("projection", "enc_to_dec_proj")
+    return table
+
+
+def _stem(config: ConvStemConfig | None) -> dict[str, Source]:
+    if config is None:
+        return {}
+    layers = ["first", "last"]
+    expansions = [stage[3] for stage in config.stages for _ in range(stage[0])]
+    for index, expansion in enumerate(expansions):
+        parts = ("expand", "depthwise", "project") if expansion > 1 else ("depthwise", "project")
+        layers += [f"blocks.{index}.{part}" for part in parts]
+    table: dict[str, Source] = {}
+    for layer in layers:
+        table |= pair(f"encoder.embedding.stem.{layer}", f"encoder.embeddings.patch_embeddings.stem.{layer}")
     return table
 
 

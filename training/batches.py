@@ -64,7 +64,7 @@ class TokenisedCaptions:
 class Batch:
     """Teacher-forced captions of B photos, n for each, side by side."""
 
-    pixels: Tensor  # (B, 3, size, size) float32, normalised as the network wants it
+    pixels: Tensor  # (B, 3, size, size) float32, normalised as the network wants it; or maps of `views`
     inputs: Tensor  # (B · n, T) int64: start token, words, padding
     targets: Tensor  # (B · n, T) int64: words, end token, PADDING
 
@@ -161,3 +161,22 @@ def training_batch(
         pixels.append(augment(photos[index], captions.mirrored[index] and rng.random() < 0.5, how, rng))
     inputs, targets = caption_rows(chosen, captions.end, most, captions.start)
     return Batch(torch.stack(pixels), inputs, targets)
+
+
+def view_batch(
+    maps: npt.NDArray[np.float16],
+    captions: TokenisedCaptions,
+    indices: Sequence[int],
+    *,
+    captions_per_photo: int,
+    most: int,
+    rngs: Sequence[Rng],
+) -> Batch:
+    """Draw a view of each photo, and captions as `training_batch` does; `pixels` are maps (B, C, h, w)."""
+    chosen: list[Sequence[int]] = []
+    views = []
+    for index, rng in zip(indices, rngs, strict=True):
+        chosen.extend(choose_captions(captions.rows[index], captions_per_photo, rng))
+        views.append(torch.from_numpy(maps[rng.integers(len(maps)), index].astype(np.float32)))
+    inputs, targets = caption_rows(chosen, captions.end, most, captions.start)
+    return Batch(torch.stack(views), inputs, targets)

@@ -94,8 +94,11 @@ class Objective(nn.Module):
         smoothing: float,
         contrast: ContrastRecipe | None = None,
         kept_patches: int | None = None,
+        start_block: int = 0,
     ) -> None:
+        """Compose; `start_block`: batches hold the maps that this block of the stem reads, no photos."""
         super().__init__()
+        self.start_block = start_block
         self.model = model
         self.smoothing = smoothing
         self.kept_patches = kept_patches
@@ -107,7 +110,7 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, processes: Processes) -> tuple[Tensor, Tensor]:
         """Sum of the caption loss over a process's targets; the contrastive loss, 0 where there is none."""
         model = self.model
-        tokens = model.encoder(batch.pixels, self._draw_patches(batch.pixels))
+        tokens = model.encoder(batch.pixels, self._draw_patches(batch.pixels), self.start_block)
         image_tokens = tokens if model.projection is None else model.projection(tokens)
         total = summed_caption_loss(model, image_tokens, batch.inputs, batch.targets, self.smoothing)
         if self.contrast is None:

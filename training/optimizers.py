@@ -34,18 +34,22 @@ class OptimizerRecipe:
 def make_optimizers(
     parts: Iterable[tuple[nn.Module, float]], recipe: OptimizerRecipe
 ) -> tuple[Optimizer, ...]:
-    """Optimizers for (module, scale of its learning rates) pairs.
+    """Optimizers for (module, scale of its learning rates) pairs, of those weights that are trained.
 
-    Biases, norms, positions and class tokens do not decay. `peak` in each group is its learning
-    rate before a schedule.
+    A weight belongs to the first module that has it. Biases, norms, positions and class tokens do not
+    decay. `peak` in each group is its learning rate before a schedule.
     """
     muon: list[dict[str, Any]] = []
     adamw: list[dict[str, Any]] = []
+    placed: set[Tensor] = set()
     for module, scale in parts:
         matrices: list[Tensor] = []
         decayed: list[Tensor] = []
         free: list[Tensor] = []
         for name, parameter in module.named_parameters():
+            if parameter in placed or not parameter.requires_grad:
+                continue
+            placed.add(parameter)
             if recipe.muon_rate and "blocks." in name and parameter.ndim == 2:
                 matrices.append(parameter)
             elif parameter.ndim < 2 or "position" in name or "class_token" in name:

@@ -49,7 +49,7 @@ def load_photos(
         if not path.exists():
             aside = path.with_suffix(".aside")
             shape = (len(names), size, size, 3)
-            _check_space(cache, math.prod(shape))
+            check_space(cache, math.prod(shape), "the decoded photos")
             photos = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
             for index, name in enumerate(tqdm(names, desc="decoding photos", unit="photo", disable=None)):
                 photo = read_photo(folder / name, problems)
@@ -73,12 +73,10 @@ def read_photo(path: Path, problems: Problems) -> Image.Image | None:
         return None
 
 
-def _check_space(cache: Path, size: int) -> None:
+def check_space(cache: Path, size: int, what: str) -> None:
     """Raise DataError where the disk is too full: a write to a memory map that fails kills the process."""
     if size > (free := shutil.disk_usage(cache).free):
-        raise DataError(
-            f"the decoded photos need {size / 1e6:.0f} MB in {cache}, where {free / 1e6:.0f} are left"
-        )
+        raise DataError(f"{what} need {size / 1e6:.0f} MB in {cache}, where {free / 1e6:.0f} are left")
 
 
 def _fingerprint(folder: Path, names: Sequence[str], form: str) -> str:

@@ -26,6 +26,7 @@ from training.batches import PADDING, Augmentation, normalised, training_batch
 from training.errors import DataError
 from training.objective import summed_caption_loss
 from training.optimizers import OptimizerRecipe, make_optimizers
+from training.precision import autocast
 from training.rewards import END, CiderD, words
 from training.samples import by_length, draw_captions, inputs_of
 from training.schedule import set_learning_rate, warmup_cosine
@@ -140,11 +141,11 @@ class SelfCritic:
             how=recipe.augmentation,
             rngs=[np.random.default_rng((recipe.seed, 1, step, place)) for place in range(len(photos))],
         )
-        with _autocast(), _plain_attention(), torch.set_grad_enabled(recipe.encoder_rate > 0):
+        with autocast(), _plain_attention(), torch.set_grad_enabled(recipe.encoder_rate > 0):
             seen = model.encoder(normalised(batch.pixels, self.start.image))
-        with _autocast():
+        with autocast():
             image_tokens = seen if model.projection is None else model.projection(seen)
-        with _autocast(), torch.no_grad():
+        with autocast(), torch.no_grad():
             targets = draw_captions(
                 model.decoder,
                 model.decoder.cross_keys_values(image_tokens),
@@ -156,17 +157,17 @@ class SelfCritic:
             )
         rewards = self.rewards(photos, targets)
         tokens = (targets != PADDING).sum()
-        with _autocast():
+        with autocast():
             cross = model.decoder.cross_keys_values(image_tokens)
         loss = torch.zeros(())
         advantage = advantages(rewards).flatten()
         for rows, part in by_length(targets, recipe.samples_per_photo):
-            with _autocast(), _plain_attention():
+            with autocast(), _plain_attention():
                 logprobs, of = token_logprobs(model.decoder, cross, part, config.decoder_start_token_id)
             loss = loss + policy_loss(logprobs, advantage[rows][of]) / tokens
         cross_entropy = torch.zeros(())
         if recipe.cross_entropy_weight:
-            with _autocast(), _plain_attention():
+            with autocast(), _plain_attention():
                 total = summed_caption_loss(model, image_tokens, batch.inputs, batch.targets)
             cross_entropy = total / batch.tokens
             loss = loss + recipe.cross_entropy_weight * cross_entropy
@@ -205,10 +206,6 @@ class SelfCritic:
 
     def _networks(self) -> dict[str, nn.Module]:
         return {"model": self.model, "average": self.average}
-
-
-def _autocast() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16)
 
 
 def _plain_attention() -> AbstractContextManager[None]:

@@ -34,6 +34,7 @@ from training.command import ends_in_one_line
 from training.errors import DataError
 from training.initialise import initialise
 from training.optimizers import OptimizerRecipe, make_optimizers
+from training.precision import autocast
 from training.recipe import read_recipe
 from training.schedule import set_learning_rate, warmup_cosine
 from training.snapshot import load_snapshot, save_snapshot
@@ -121,7 +122,7 @@ def text_loss(model: LanguageModel, rows: Rows, end: int, most: int) -> Tensor:
     """Mean cross-entropy of the next token in nats, over captions of which `most` tokens count."""
     inputs, targets = caption_rows(rows, end, most)
     wanted = targets != PADDING
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         logits = model(inputs, wanted)
     return F.cross_entropy(logits.float(), targets[wanted])
 

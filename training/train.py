@@ -7,10 +7,11 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.captioner import Captioner
+from model.checkpoint import Checkpoint
 from model.image import ImageConfig
 from training.batches import TokenisedCaptions
 from training.captions import CaptionSet
@@ -25,6 +26,7 @@ from training.recipe import read_recipe
 from training.run import Dev, Run
 from training.train_recipe import TrainRecipe
 from training.trainer import Split, Trainer
+from training.views import Maps, load_views
 
 logger = logging.getLogger("training.train")
 
@@ -39,9 +41,10 @@ class Start:
     init: Path | None = None  # a checkpoint folder
     encoder: Path | None = None  # weights of training.pretrain, for a new network
     decoder: Path | None = None  # weights of training.text, for a new network
+    stem: Path | None = None  # weights of training.efficientnet_lite, for a new network
 
     def __post_init__(self) -> None:
-        if self.init is not None and (self.encoder is not None or self.decoder is not None):
+        if self.init is not None and (self.encoder or self.decoder or self.stem):
             raise RecipeError(
                 "a checkpoint to start from brings its encoder and decoder: give one or the other"
             )
@@ -72,6 +75,10 @@ def train(
     network = new_network(recipe, found.train[0]) if network is None else network
     if start.encoder is not None:
         load_part(network.model.encoder, start.encoder, "encoder")
+    if start.stem is not None:
+        if network.model.encoder.embedding.stem is None:
+            raise RecipeError("the recipe's encoder has no stem to fill")
+        load_part(network.model.encoder.embedding.stem, start.stem, "stem")
     if start.decoder is not None:
         load_part(network.model.decoder, start.decoder, "decoder")
         check_vocabulary(start.decoder, network.tokenizer)
@@ -82,12 +89,32 @@ def train(
         ids = (config.decoder_start_token_id, config.eos_token_ids[0])
         return Split(photos, TokenisedCaptions.of(captions, network.tokenizer, *ids))
 
-    trainer = Trainer(recipe, network, tokenised(*found.train), processes)
+    split = tokenised(*found.train)
+    if recipe.views is not None:
+        split = replace(split, maps=maps_of(network, split, recipe, cache))
+    trainer = Trainer(recipe, network, split, processes)
     dev = Dev(tokenised(*found.dev), DevScores(*found.dev)) if found.dev and processes.first else None
     if found.dev is None:
         logger.info("%s has no split 'dev': nothing is scored, and the last weights are kept", data)
     identity = f"{recipe!r} {found.train[0].digest()} {start}"
     Run(trainer, dev, out, identity, save_seconds).go()
+
+
+def maps_of(network: Checkpoint, split: Split, recipe: TrainRecipe, cache: Path) -> Maps:
+    """Put views of the photos through the layers that stay as they are."""
+    stem = network.model.encoder.embedding.stem
+    if stem is None or recipe.views is None:
+        raise RecipeError("views: the encoder that is to be trained has no stem")
+    return load_views(
+        stem,
+        split.photos,
+        split.captions.mirrored,
+        network.image,
+        recipe=recipe.views,
+        how=recipe.augmentation,
+        seed=recipe.seed,
+        cache=cache,
+    )
 
 
 @ends_in_one_line
@@ -100,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--init", type=Path, help="checkpoint folder to fine-tune")
     parser.add_argument("--encoder", type=Path, help="pretrained encoder, from training.pretrain")
+    parser.add_argument("--stem", type=Path, help="pretrained stem, from training.efficientnet_lite")
     parser.add_argument("--decoder", type=Path, help="pretrained decoder, from training.text")
     parser.add_argument("--out", type=Path, default=Path("runs/train"), help="for snapshot and checkpoint")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="folder for decoded photos")
@@ -108,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    start = Start(given.init, given.encoder, given.decoder)
+    start = Start(given.init, given.encoder, given.decoder, given.stem)
     default = "small.yaml" if given.init is None else "fine-tune.yaml"
     recipe = read_recipe(given.config or RECIPES / default, TrainRecipe)
     with join_processes() as processes:

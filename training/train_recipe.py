@@ -7,6 +7,7 @@ from model.config import GPT2Config, VisionConfig
 from model.options import GenerationOptions
 from training.batches import Augmentation
 from training.optimizers import OptimizerRecipe
+from training.views import ViewsRecipe
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class TrainRecipe:
     accumulation: int = 1  # parts that a process computes its share of a batch in, to save memory
     contrast: ContrastRecipe | None = None
     kept_patches: int | None = None  # of each photo that the encoder sees while it trains; None: all
-    precision: Literal["bfloat16", "float32"] = "bfloat16"  # of matrix products; weights are float32
+    precision: Literal["bfloat16", "float32"] | None = None  # of matrix products; None: what is fastest here
+    views: ViewsRecipe | None = None  # of a hybrid encoder: frozen layers and what they see, once
+    stem_rate: float = 0.0  # factor on the learning rates of a stem's other layers; 0 freezes them, too
 
     def __post_init__(self) -> None:
         if self.decoder is not None and self.max_tokens > self.decoder.n_positions:
@@ -63,7 +66,7 @@ class TrainRecipe:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name}: {value!r} is not an integer of at least 1")
-        for name in ("encoder_rate", "label_smoothing", "average_decay"):
+        for name in ("encoder_rate", "stem_rate", "label_smoothing", "average_decay"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise ValueError(f"{name}: {value!r} is not a number from 0 to 1")
@@ -71,7 +74,13 @@ class TrainRecipe:
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise ValueError(f"{name}: {value!r} is not an integer of at least 0")
-        if self.precision not in ("bfloat16", "float32"):
+        if self.precision not in ("bfloat16", "float32", None):
             raise ValueError(f"precision: {self.precision!r} is neither bfloat16 nor float32")
+        if self.encoder is not None and self.views is not None:
+            if self.encoder.stem is None:
+                raise ValueError("views: frozen layers are those of an encoder with a stem")
+            blocks = sum(stage[0] for stage in self.encoder.stem.stages)
+            if self.views.start > blocks:
+                raise ValueError(f"views, start: more than the {blocks} blocks of the stem")
         if (self.encoder is None) != (self.decoder is None):
             raise ValueError("encoder and decoder: both are needed for a new network, none for a checkpoint")

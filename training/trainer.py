@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.checkpoint import Checkpoint, save_checkpoint
+from model.encoder import Encoder
 from model.network import CaptionModel
 from training.batches import (
     Batch,
@@ -22,15 +23,18 @@ from training.batches import (
     normalised,
     training_batch,
     unchanged,
+    view_batch,
 )
 from training.errors import DataError, RecipeError
 from training.objective import Objective, caption_loss
 from training.optimizers import make_optimizers
 from training.photos import Photos
+from training.precision import autocast
 from training.processes import Processes
 from training.schedule import set_learning_rate, warmup_cosine
 from training.snapshot import load_snapshot, save_snapshot
 from training.train_recipe import TrainRecipe
+from training.views import Maps
 
 LOSS_BATCH = 100  # photos at once when a loss is measured
 
@@ -41,6 +45,20 @@ class Split:
 
     photos: Photos
     captions: TokenisedCaptions
+    maps: Maps | None = None
+    """What the frozen layers made of views of the photos, where a recipe has such."""
+
+
+def freeze(encoder: Encoder, start: int, *, whole_stem: bool) -> None:
+    """Take what is not trained out of training: a stem's blocks before `start`, or all of it."""
+    stem = encoder.embedding.stem
+    if stem is None:
+        return
+    stem.requires_grad_(not whole_stem)
+    if start:
+        stem.first.requires_grad_(False)
+        for block in list(stem.blocks)[:start]:
+            block.requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -78,15 +96,20 @@ class Trainer:
         self.steps = recipe.epochs * self.steps_per_epoch
         torch.manual_seed(recipe.seed)
         self.model = start.model.to(processes.device)
+        start_block = 0 if recipe.views is None else recipe.views.start
+        freeze(self.model.encoder, start_block, whole_stem=recipe.stem_rate == 0)
         self.objective = Objective(
-            self.model, recipe.label_smoothing, recipe.contrast, recipe.kept_patches
+            self.model, recipe.label_smoothing, recipe.contrast, recipe.kept_patches, start_block
         ).to(processes.device)
         self.wrapped: nn.Module = self.objective
         if processes.size > 1:
             self.wrapped = DistributedDataParallel(self.objective)
         averaging = get_ema_multi_avg_fn(recipe.average_decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.model, multi_avg_fn=averaging)
-        parts: list[tuple[nn.Module, float]] = [(self.model.encoder, recipe.encoder_rate)]
+        parts: list[tuple[nn.Module, float]] = []
+        if self.model.encoder.embedding.stem is not None:
+            parts.append((self.model.encoder.embedding.stem, recipe.stem_rate))
+        parts.append((self.model.encoder, recipe.encoder_rate))
         others = (self.model.projection, self.model.decoder, self.objective.contrast)
         parts += [(part, 1.0) for part in others if part is not None]
         self.optimizers = make_optimizers(parts, recipe.optimizer)
@@ -98,14 +121,26 @@ class Trainer:
         order = np.random.default_rng((recipe.seed, 0, epoch)).permutation(len(self.split.photos))
         share = recipe.batch_size // processes.size
         places = range(processes.rank * share, (processes.rank + 1) * share)
+        indices = [int(order[position * recipe.batch_size + place]) for place in places]
+        rngs = [np.random.default_rng((recipe.seed, 1, step, place)) for place in places]
+        if self.split.maps is not None:
+            batch = view_batch(
+                self.split.maps,
+                self.split.captions,
+                indices,
+                captions_per_photo=recipe.captions_per_photo,
+                most=recipe.max_tokens,
+                rngs=rngs,
+            )
+            return batch.to(processes.device)
         batch = training_batch(
             self.split.photos,
             self.split.captions,
-            [int(order[position * recipe.batch_size + place]) for place in places],
+            indices,
             captions_per_photo=recipe.captions_per_photo,
             most=recipe.max_tokens,
             how=recipe.augmentation,
-            rngs=[np.random.default_rng((recipe.seed, 1, step, place)) for place in places],
+            rngs=rngs,
         )
         return replace(batch, pixels=normalised(batch.pixels, self.start.image)).to(processes.device)
 
@@ -193,8 +228,7 @@ class Trainer:
         return networks | ({} if self.objective.contrast is None else {"contrast": self.objective.contrast})
 
     def _autocast(self) -> torch.autocast:
-        bfloat16 = self.recipe.precision == "bfloat16"
-        return torch.autocast(self.processes.device.type, torch.bfloat16, enabled=bfloat16)
+        return autocast(self.processes.device, self.recipe.precision)
 
     def _without_exchange(self, without: bool) -> "nullcontext[None]":
         """Add up gradients in this process alone, until the last part of a step."""

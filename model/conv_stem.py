@@ -1,0 +1,90 @@
+"""EfficientNet-Lite as the stem of a hybrid encoder: photo → feature map (Tan and Le, 2019, table 1).
+
+The Lite variants have no squeeze-and-excitation and use ReLU6, so that a batch norm folds into the
+convolution before it: there is none here. A hybrid encoder's ViT reads the last map (Dosovitskiy et al.,
+2021, section 3.1, "hybrid architecture").
+"""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import ConvStemConfig
+
+RGB = 3
+
+
+class SamePadded(nn.Conv2d):
+    """A convolution whose output has ceil(side / stride) values along a side, as TensorFlow's "SAME".
+
+    Where padding is odd, its larger half is right and below: PyTorch's own would shift the photo.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride=stride, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, h, w) → (B, outputs, ceil(h / stride), ceil(w / stride))."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        above, left = (
+            max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]
+        )
+        if above == left and above % 2 == 0:  # the convolution's own padding saves a copy
+            return F.conv2d(x, self.weight, self.bias, stride, above // 2, 1, self.groups)
+        x = F.pad(x, (left // 2, left - left // 2, above // 2, above - above // 2))
+        return F.conv2d(x, self.weight, self.bias, stride, 0, 1, self.groups)
+
+
+class InvertedResidual(nn.Module):
+    """Widen, filter each channel by itself, narrow (Sandler et al., "MobileNetV2", 2018, section 3.3)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        self.expand = SamePadded(inputs, inner, 1) if expansion > 1 else None
+        self.depthwise = SamePadded(inner, inner, kernel, stride, groups=inner)
+        self.project = SamePadded(inner, outputs, 1)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, h, w) → (B, outputs, h / stride, w / stride)."""
+        inner = x if self.expand is None else F.relu6(self.expand(x))
+        out: Tensor = self.project(F.relu6(self.depthwise(inner)))
+        return x + out if self.residual else out
+
+
+class ConvStem(nn.Module):
+    """The whole stem. `blocks` are numbered from the photo on."""
+
+    def __init__(self, config: ConvStemConfig) -> None:
+        super().__init__()
+        width = config.first_width
+        self.first = SamePadded(RGB, width, 3, 2)
+        blocks = []
+        for repeats, kernel, stride, expansion, outputs in config.stages:
+            for index in range(repeats):
+                blocks.append(
+                    InvertedResidual(width, outputs, kernel, stride if index == 0 else 1, expansion)
+                )
+                width = outputs
+        self.blocks = nn.ModuleList(blocks)
+        self.last = SamePadded(width, config.width, 1)
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """(B, 3, height, width), normalised → (B, C, height / stride, width / stride).
+
+        With `start`, x is what `before` made of the photos: the blocks from `start` on are what is left.
+        """
+        if start == 0:
+            x = self.before(x, 0)
+        for block in list(self.blocks)[start:]:
+            x = block(x)
+        return F.relu6(self.last(x))
+
+    def before(self, pixels: Tensor, start: int) -> Tensor:
+        """Photos (B, 3, height, width) → the map that block `start` reads."""
+        x = F.relu6(self.first(pixels))
+        for block in list(self.blocks)[:start]:
+            x = block(x)
+        return x

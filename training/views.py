@@ -1,0 +1,121 @@
+"""What the frozen first layers of a stem make of several augmented views of each photo, computed once.
+
+They are most of a hybrid encoder's work and never change, so a step that reads their maps from disk is a
+step of the layers above alone. A photo's views are drawn once, too: view 0 is the photo as it is.
+"""
+
+import fcntl
+import hashlib
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from model.conv_stem import ConvStem
+from model.image import ImageConfig
+from training.batches import Augmentation, augment, normalised, unchanged
+from training.photos import Photos, check_space
+
+Maps = npt.NDArray[np.float16]
+"""(views, photos, C, h, w)"""
+
+BATCH = 8  # photos at once: their maps stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class ViewsRecipe:
+    """How many views of each photo there are, and which layers are frozen."""
+
+    number: int
+    start: int  # the first block of the stem that is trained: those before it are frozen
+
+    def __post_init__(self) -> None:
+        if self.number < 1 or self.start < 1:
+            raise ValueError("number and start: at least 1 is needed")
+
+
+def load_views(
+    stem: ConvStem,
+    photos: Photos,
+    mirrored: Sequence[bool],
+    image: ImageConfig,
+    *,
+    recipe: ViewsRecipe,
+    how: Augmentation,
+    seed: int,
+    cache: Path,
+) -> Maps:
+    """Compute the maps that block `recipe.start` reads, through the folder `cache`.
+
+    Photos, frozen weights and numbers are part of the cache's key. Of several processes one computes
+    and the others wait. Raises DataError where the disk is too full.
+    """
+    later = tuple(f"blocks.{index}." for index in range(recipe.start, len(stem.blocks)))
+    frozen = {
+        name: weight for name, weight in stem.state_dict().items() if not name.startswith(("last.", *later))
+    }
+    digest = hashlib.sha256(f"{recipe} {how} {seed} {image} {list(mirrored)}".encode())
+    digest.update(np.ascontiguousarray(photos[:: max(1, len(photos) // 64)]).tobytes())
+    for name in sorted(frozen):
+        digest.update(frozen[name].numpy().tobytes())
+    path = cache / f"views-{digest.hexdigest()[:16]}.npy"
+    cache.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            _write(path, stem, photos, mirrored, image, recipe=recipe, how=how, seed=seed)
+    mapped: Maps = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped
+
+
+@torch.no_grad()
+def _write(
+    path: Path,
+    stem: ConvStem,
+    photos: Photos,
+    mirrored: Sequence[bool],
+    image: ImageConfig,
+    *,
+    recipe: ViewsRecipe,
+    how: Augmentation,
+    seed: int,
+) -> None:
+    stem = deepcopy(stem).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    one = stem.before(unchanged(photos[:1], image), recipe.start)[0]
+    shape = (recipe.number, len(photos), *one.shape)
+    check_space(path.parent, 2 * int(np.prod(shape)), "the maps of the photos")
+    aside = path.with_suffix(".aside")
+    maps = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
+    with tqdm(total=shape[0] * shape[1], desc="frozen layers", unit="view", disable=None) as bar:
+        for view in range(recipe.number):
+            for start in range(0, len(photos), BATCH):
+                indices = range(start, min(start + BATCH, len(photos)))
+                pixels = torch.stack(list(_pixels(photos, indices, mirrored, view=view, how=how, seed=seed)))
+                pixels = normalised(pixels, image).contiguous(memory_format=torch.channels_last)
+                maps[view, start : start + len(indices)] = stem.before(pixels, recipe.start).numpy()
+                bar.update(len(indices))
+    maps.flush()
+    aside.replace(path)
+
+
+def _pixels(
+    photos: Photos,
+    indices: Sequence[int],
+    mirrored: Sequence[bool],
+    *,
+    view: int,
+    how: Augmentation,
+    seed: int,
+) -> Iterator[Tensor]:
+    for index in indices:
+        if view == 0:
+            yield torch.from_numpy(np.array(photos[index])).permute(2, 0, 1).float() / 127.5 - 1
+            continue
+        rng = np.random.default_rng((seed, 3, view, index))
+        yield augment(photos[index], mirrored[index] and rng.random() < 0.5, how, rng)
