@@ -140,43 +140,31 @@ def unchanged(photos: npt.NDArray[np.uint8], image: ImageConfig) -> Tensor:
     return (pixels * image.rescale_factor - mean) / std
 
 
-def training_batch(
+def draw_batch(
     photos: Photos,
+    maps: npt.NDArray[np.float16] | None,
     captions: TokenisedCaptions,
     indices: Sequence[int],
     *,
     captions_per_photo: int,
     most: int,
     how: Augmentation,
+    image: ImageConfig,
     rngs: Sequence[Rng],
 ) -> Batch:
-    """Photos `indices`, augmented, with captions drawn for each; rows hold up to `most` tokens.
+    """Photos `indices` with captions drawn for each; rows hold up to `most` tokens.
 
-    Every photo has a generator of its own, so that it does not matter who else is in the batch.
+    A photo is augmented, or one of its views in `maps` (views, photos, C, h, w) is drawn. Every photo has
+    a generator of its own, so that it does not matter who else is in the batch.
     """
     chosen: list[Sequence[int]] = []
     pixels = []
     for index, rng in zip(indices, rngs, strict=True):
         chosen.extend(choose_captions(captions.rows[index], captions_per_photo, rng))
-        pixels.append(augment(photos[index], captions.mirrored[index] and rng.random() < 0.5, how, rng))
+        if maps is None:
+            drawn = augment(photos[index], captions.mirrored[index] and rng.random() < 0.5, how, rng)
+            pixels.append(normalised(drawn, image))
+        else:
+            pixels.append(torch.from_numpy(maps[rng.integers(len(maps)), index].astype(np.float32)))
     inputs, targets = caption_rows(chosen, captions.end, most, captions.start)
     return Batch(torch.stack(pixels), inputs, targets)
-
-
-def view_batch(
-    maps: npt.NDArray[np.float16],
-    captions: TokenisedCaptions,
-    indices: Sequence[int],
-    *,
-    captions_per_photo: int,
-    most: int,
-    rngs: Sequence[Rng],
-) -> Batch:
-    """Draw a view of each photo, and captions as `training_batch` does; `pixels` are maps (B, C, h, w)."""
-    chosen: list[Sequence[int]] = []
-    views = []
-    for index, rng in zip(indices, rngs, strict=True):
-        chosen.extend(choose_captions(captions.rows[index], captions_per_photo, rng))
-        views.append(torch.from_numpy(maps[rng.integers(len(maps)), index].astype(np.float32)))
-    inputs, targets = caption_rows(chosen, captions.end, most, captions.start)
-    return Batch(torch.stack(views), inputs, targets)

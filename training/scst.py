@@ -26,7 +26,7 @@ from training.journal import Journal
 from training.recipe import read_recipe
 from training.rewards import END, CiderD, words
 from training.self_critical import ScstRecipe, SelfCritic, StepResult
-from training.trainer import Split
+from training.trainer import Split, with_views
 
 logger = logging.getLogger("training.scst")
 
@@ -102,6 +102,8 @@ def scst(
     config = start.model.config
     ids = (config.decoder_start_token_id, config.eos_token_ids[0])
     split = Split(photos, TokenisedCaptions.of(captions, start.tokenizer, *ids))
+    if recipe.views is not None:
+        split = with_views(split, start, recipe.views, recipe.augmentation, seed=recipe.seed, cache=cache)
     critic = SelfCritic(recipe, start, split, reward_of(captions))
     out.mkdir(parents=True, exist_ok=True)  # now, and not after the first scores
     if found.dev is None:

@@ -22,7 +22,7 @@ from model.cache import CrossAttentionKV
 from model.checkpoint import Checkpoint
 from model.decoder import Decoder
 from model.network import CaptionModel
-from training.batches import PADDING, Augmentation, normalised, training_batch
+from training.batches import PADDING, Augmentation, Batch, draw_batch
 from training.errors import DataError
 from training.objective import summed_caption_loss
 from training.optimizers import OptimizerRecipe, make_optimizers
@@ -31,7 +31,8 @@ from training.rewards import END, CiderD, words
 from training.samples import by_length, draw_captions, inputs_of
 from training.schedule import set_learning_rate, warmup_cosine
 from training.snapshot import load_snapshot, save_snapshot
-from training.trainer import Split
+from training.trainer import Split, freeze
+from training.views import ViewsRecipe
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class ScstRecipe:
     average_decay: float  # of the exponential moving average of the weights, per step
     report_epochs: int  # epochs between two dev scores
     seed: int
+    views: ViewsRecipe | None = None  # of a hybrid encoder: frozen layers and what they see, once
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "epochs", "batch_size", "report_epochs"):
@@ -123,6 +125,7 @@ class SelfCritic:
         if recipe.encoder_rate:
             parts.append((self.model.encoder, recipe.encoder_rate))
         self.model.encoder.requires_grad_(recipe.encoder_rate > 0)
+        freeze(self.model.encoder, 0, whole_stem=True)
         self.optimizers = make_optimizers(parts, recipe.optimizer)
 
     def step(self, step: int) -> StepResult:
@@ -132,17 +135,9 @@ class SelfCritic:
         epoch, position = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng((recipe.seed, 0, epoch)).permutation(len(self.split.photos))
         photos = order[position * recipe.batch_size :][: recipe.batch_size].tolist()
-        batch = training_batch(
-            self.split.photos,
-            self.split.captions,
-            photos,
-            captions_per_photo=recipe.samples_per_photo,
-            most=recipe.max_tokens,
-            how=recipe.augmentation,
-            rngs=[np.random.default_rng((recipe.seed, 1, step, place)) for place in range(len(photos))],
-        )
+        batch = self.batch(step, photos)
         with autocast(), _plain_attention(), torch.set_grad_enabled(recipe.encoder_rate > 0):
-            seen = model.encoder(normalised(batch.pixels, self.start.image))
+            seen = model.encoder(batch.pixels, None, 0 if recipe.views is None else recipe.views.start)
         with autocast():
             image_tokens = seen if model.projection is None else model.projection(seen)
         with autocast(), torch.no_grad():
@@ -178,6 +173,21 @@ class SelfCritic:
             optimizer.step()
         self.average.update_parameters(model)
         return StepResult(rewards.mean().item(), tokens.item() / len(targets), cross_entropy.item())
+
+    def batch(self, step: int, photos: Sequence[int]) -> Batch:
+        """Draw what a step sees of the photos, with captions for its cross-entropy."""
+        recipe, split = self.recipe, self.split
+        return draw_batch(
+            split.photos,
+            split.maps,
+            split.captions,
+            photos,
+            captions_per_photo=recipe.samples_per_photo,
+            most=recipe.max_tokens,
+            how=recipe.augmentation,
+            image=self.start.image,
+            rngs=[np.random.default_rng((recipe.seed, 1, step, place)) for place in range(len(photos))],
+        )
 
     def rewards(self, photos: Sequence[int], targets: Tensor) -> Tensor:
         """CIDEr-D of drawn captions (B · n, T) of B photos → (B, n) float32."""

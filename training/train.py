@@ -7,11 +7,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from model.captioner import Captioner
-from model.checkpoint import Checkpoint
 from model.image import ImageConfig
 from training.batches import TokenisedCaptions
 from training.captions import CaptionSet
@@ -25,8 +24,7 @@ from training.processes import Processes, join_processes
 from training.recipe import read_recipe
 from training.run import Dev, Run
 from training.train_recipe import TrainRecipe
-from training.trainer import Split, Trainer
-from training.views import Maps, load_views
+from training.trainer import Split, Trainer, with_views
 
 logger = logging.getLogger("training.train")
 
@@ -91,30 +89,13 @@ def train(
 
     split = tokenised(*found.train)
     if recipe.views is not None:
-        split = replace(split, maps=maps_of(network, split, recipe, cache))
+        split = with_views(split, network, recipe.views, recipe.augmentation, seed=recipe.seed, cache=cache)
     trainer = Trainer(recipe, network, split, processes)
     dev = Dev(tokenised(*found.dev), DevScores(*found.dev)) if found.dev and processes.first else None
     if found.dev is None:
         logger.info("%s has no split 'dev': nothing is scored, and the last weights are kept", data)
     identity = f"{recipe!r} {found.train[0].digest()} {start}"
     Run(trainer, dev, out, identity, save_seconds).go()
-
-
-def maps_of(network: Checkpoint, split: Split, recipe: TrainRecipe, cache: Path) -> Maps:
-    """Put views of the photos through the layers that stay as they are."""
-    stem = network.model.encoder.embedding.stem
-    if stem is None or recipe.views is None:
-        raise RecipeError("views: the encoder that is to be trained has no stem")
-    return load_views(
-        stem,
-        split.photos,
-        split.captions.mirrored,
-        network.image,
-        recipe=recipe.views,
-        how=recipe.augmentation,
-        seed=recipe.seed,
-        cache=cache,
-    )
 
 
 @ends_in_one_line

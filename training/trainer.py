@@ -16,14 +16,13 @@ from model.checkpoint import Checkpoint, save_checkpoint
 from model.encoder import Encoder
 from model.network import CaptionModel
 from training.batches import (
+    Augmentation,
     Batch,
     TokenisedCaptions,
     caption_rows,
     choose_captions,
-    normalised,
-    training_batch,
+    draw_batch,
     unchanged,
-    view_batch,
 )
 from training.errors import DataError, RecipeError
 from training.objective import Objective, caption_loss
@@ -34,7 +33,7 @@ from training.processes import Processes
 from training.schedule import set_learning_rate, warmup_cosine
 from training.snapshot import load_snapshot, save_snapshot
 from training.train_recipe import TrainRecipe
-from training.views import Maps
+from training.views import Maps, ViewsRecipe, load_views
 
 LOSS_BATCH = 100  # photos at once when a loss is measured
 
@@ -47,6 +46,23 @@ class Split:
     captions: TokenisedCaptions
     maps: Maps | None = None
     """What the frozen layers made of views of the photos, where a recipe has such."""
+
+
+def with_views(
+    split: Split, start: Checkpoint, views: ViewsRecipe, how: Augmentation, *, seed: int, cache: Path
+) -> Split:
+    """Put views of a split's photos through the layers that stay as they are.
+
+    Raises RecipeError for an encoder without a stem, or with fewer blocks.
+    """
+    stem = start.model.encoder.embedding.stem
+    if stem is None or views.start > len(stem.blocks):
+        raise RecipeError("views: an encoder with a stem is needed, and one with that many blocks")
+    mirrored = split.captions.mirrored
+    maps = load_views(
+        stem, split.photos, mirrored, start.image, recipe=views, how=how, seed=seed, cache=cache
+    )
+    return replace(split, maps=maps)
 
 
 def freeze(encoder: Encoder, start: int, *, whole_stem: bool) -> None:
@@ -123,26 +139,18 @@ class Trainer:
         places = range(processes.rank * share, (processes.rank + 1) * share)
         indices = [int(order[position * recipe.batch_size + place]) for place in places]
         rngs = [np.random.default_rng((recipe.seed, 1, step, place)) for place in places]
-        if self.split.maps is not None:
-            batch = view_batch(
-                self.split.maps,
-                self.split.captions,
-                indices,
-                captions_per_photo=recipe.captions_per_photo,
-                most=recipe.max_tokens,
-                rngs=rngs,
-            )
-            return batch.to(processes.device)
-        batch = training_batch(
+        batch = draw_batch(
             self.split.photos,
+            self.split.maps,
             self.split.captions,
             indices,
             captions_per_photo=recipe.captions_per_photo,
             most=recipe.max_tokens,
             how=recipe.augmentation,
+            image=self.start.image,
             rngs=rngs,
         )
-        return replace(batch, pixels=normalised(batch.pixels, self.start.image)).to(processes.device)
+        return batch.to(processes.device)
 
     def step(self, step: int) -> StepLosses:
         """Do one step of training; raises RecipeError where the loss is no number any more."""

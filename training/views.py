@@ -63,7 +63,7 @@ def load_views(
     digest = hashlib.sha256(f"{recipe} {how} {seed} {image} {list(mirrored)}".encode())
     digest.update(np.ascontiguousarray(photos[:: max(1, len(photos) // 64)]).tobytes())
     for name in sorted(frozen):
-        digest.update(frozen[name].numpy().tobytes())
+        digest.update(frozen[name].half().numpy().tobytes())  # as a checkpoint keeps them
     path = cache / f"views-{digest.hexdigest()[:16]}.npy"
     cache.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:

@@ -15,7 +15,7 @@ from training.batches import (
     caption_rows,
     choose_captions,
     normalised,
-    training_batch,
+    draw_batch,
     unchanged,
 )
 
@@ -61,7 +61,7 @@ def test_only_photos_that_may_be_are_mirrored() -> None:
     photo[:, :, 0] = 255  # a white left edge
     captions = TokenisedCaptions(rows=(((1,),), ((1,),)), mirrored=(False, True), start=0, end=0)
     left_edges = [
-        training_batch(
+        draw_batch(
             photo,
             captions,
             [0, 1],
@@ -86,7 +86,7 @@ def test_it_does_not_matter_who_else_is_in_a_batch() -> None:
 
     def batch(indices: list[int]) -> Batch:
         rngs = [np.random.default_rng((7, index)) for index in indices]
-        return training_batch(photos, captions, indices, captions_per_photo=2, most=4, how=how, rngs=rngs)
+        return draw_batch(photos, captions, indices, captions_per_photo=2, most=4, how=how, rngs=rngs)
 
     whole = batch([2, 0, 3, 1])
     halves = [batch([2, 0]), batch([3, 1])]
