@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand but for addresses, the model's name and the key."""
+"""Examples of the README and of docs/, run as they stand but for addresses, the model's name and the key."""
 
 import json
 import re
@@ -9,11 +9,12 @@ import pytest
 
 from tests.serving.conftest import ROOT, Server
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 
 def keys(value: object) -> object:
@@ -39,7 +40,17 @@ CURLS = [line for block in blocks("sh") for line in block.splitlines() if "curl 
 EXAMPLE = next(json.loads(block) for block in blocks("json") if '"captions"' in block)
 
 
-@pytest.mark.parametrize("command", CURLS)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_the_readme_is_short() -> None:
+    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("command", sorted(set(CURLS)))
 def test_curl_gets_a_reply_of_the_documented_shape(command: str, server: Server) -> None:
     done = subprocess.run(
         ["sh", "-c", localised(command, server) + " --silent --show-error"],
