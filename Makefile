@@ -82,7 +82,7 @@ $(ENV): requirements.txt
 	@touch $@
 
 $(ENV_DEV): requirements-dev.txt $(ENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --requirement $<
+	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.txt --requirement $<
 	@touch $@
 
 $(STUBS): serving/inference.proto $(ENV)

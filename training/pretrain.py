@@ -64,7 +64,9 @@ def main() -> int:
     parser.add_argument(
         "--labelled", type=Path, required=True, help="folder of classes.json, train*.parquet, val*.parquet"
     )
-    parser.add_argument("--recipe", type=Path, default=Path("training/recipes/pretrain-small.yaml"))
+    parser.add_argument(
+        "--recipe", type=Path, default=Path(__file__).parent / "recipes" / "pretrain-small.yaml"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for snapshot and encoder")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="folder for decoded images")
     given = parser.parse_args()

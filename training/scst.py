@@ -30,7 +30,7 @@ from training.trainer import Split, with_views
 
 logger = logging.getLogger("training.scst")
 
-RECIPE = Path("training/recipes/scst-small.yaml")
+RECIPE = Path(__file__).parent / "recipes" / "scst-small.yaml"
 SAVE_SECONDS = 180.0
 
 
@@ -137,9 +137,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Self-critical sequence training of a checkpoint.")
     parser.add_argument("--init", type=Path, required=True, help="checkpoint folder to start from")
     parser.add_argument("--data", type=Path, required=True, help="folder of captions and images/")
-    parser.add_argument(
-        "--config", type=Path, default=Path("training/recipes/scst-small.yaml"), help="recipe"
-    )
+    parser.add_argument("--config", type=Path, default=RECIPE, help="recipe")
     parser.add_argument("--out", type=Path, default=Path("runs/scst"), help="for snapshot and checkpoint")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="folder for decoded photos")
     given = parser.parse_args()

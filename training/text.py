@@ -42,7 +42,7 @@ from training.vocabulary import digest, end_token, learn_vocabulary
 
 logger = logging.getLogger("training.text")
 
-RECIPE = Path("training/recipes/text-small.yaml")
+RECIPE = Path(__file__).parent / "recipes" / "text-small.yaml"
 SNAPSHOT_SECONDS = 180  # at most this much work is lost when a run is killed
 HELD_OUT_BATCH = 250  # captions at once when measuring
 
@@ -225,9 +225,7 @@ def main() -> int:
     parser.add_argument(
         "--text", type=Path, action="append", default=[], help="one caption a line; .txt, .gz"
     )
-    parser.add_argument(
-        "--config", type=Path, default=Path("training/recipes/text-small.yaml"), help="recipe"
-    )
+    parser.add_argument("--config", type=Path, default=RECIPE, help="recipe")
     parser.add_argument("--out", type=Path, default=Path("runs/text"), help="for snapshot and decoder")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -28,7 +28,7 @@ from training.trainer import Split, Trainer, with_views
 
 logger = logging.getLogger("training.train")
 
-RECIPES = Path("training/recipes")
+RECIPES = Path(__file__).parent / "recipes"
 SAVE_SECONDS = 180.0
 
 
