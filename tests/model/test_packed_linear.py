@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from model.captioner import Captioner
+from model.checkpoint import load_checkpoint
 from model.config import BertConfig, GPT2Config, ModelConfig, VisionConfig
 from model.explain.explainer import Explainer
 from model.explain.explanation import MEANINGS, Method
@@ -15,7 +16,13 @@ from model.network import CaptionModel
 from model.packed_linear import PackedLinear, has_kernels, pack
 from tests.tiny import photo
 
-pytestmark = pytest.mark.skipif(not has_kernels(), reason="the processor has no bfloat16 kernels")
+FORMATS = [
+    pytest.param(dtype, marks=pytest.mark.skipif(not has_kernels(dtype), reason=f"no kernels for {dtype}"))
+    for dtype in (torch.float32, torch.bfloat16)
+]
+EPSILON = {torch.float32: 2**-21, torch.bfloat16: 2**-8}  # a rounding, and a sum's order in float32
+
+pytestmark = pytest.mark.parametrize("dtype", FORMATS)
 
 VIT = VisionConfig(32, 2, 4, 64, image_size=32, patch_size=8)
 GPT2 = GPT2Config(vocab_size=50, n_positions=16, n_embd=48, n_layer=2, n_head=4)
@@ -26,55 +33,72 @@ BERT = BertConfig(
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 40), (5, 40), (2, 3, 40), (0, 40)])
-def test_a_layer_multiplies_and_rounds_once(shape: tuple[int, ...], bias: bool) -> None:
+def test_a_layer_multiplies_and_rounds_once(shape: tuple[int, ...], bias: bool, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    plain = nn.Linear(40, 24, bias=bias, dtype=torch.bfloat16)
-    x = torch.randn(shape, dtype=torch.bfloat16)
+    plain = nn.Linear(40, 24, bias=bias, dtype=dtype)
+    x = torch.randn(shape, dtype=dtype)
     exact = x.double() @ plain.weight.double().T + (plain.bias.double() if bias else 0)
     with torch.inference_mode():
         found = PackedLinear(plain.weight, plain.bias)(x)
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-6)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), exact, rtol=EPSILON[dtype], atol=1e-6)
+
+
+@pytest.mark.parametrize("inputs", [40, 768])
+def test_a_row_gets_the_same_numbers_in_any_company(inputs: int, dtype: torch.dtype) -> None:
+    if dtype == torch.bfloat16 and not torch.cpu.get_capabilities().get("amx_bf16"):
+        pytest.skip("without AMX, bfloat16 kernels add up in an order of the batch's size")
+    torch.manual_seed(0)
+    plain = nn.Linear(inputs, 96, dtype=dtype)
+    layer, x = PackedLinear(plain.weight, plain.bias), torch.randn(200, inputs, dtype=dtype)
+    with torch.inference_mode():
+        alone = torch.cat([layer(row.unsqueeze(0)) for row in x])
+        for rows in (2, 5, 40, 200):
+            assert torch.equal(layer(x[:rows]), alone[:rows])
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_copy_is_plain_again(bias: bool) -> None:
-    plain = nn.Linear(40, 24, bias=bias, dtype=torch.bfloat16)
+def test_a_copy_is_plain_again(bias: bool, dtype: torch.dtype) -> None:
+    plain = nn.Linear(40, 24, bias=bias, dtype=dtype)
     again: nn.Module = copy.deepcopy(PackedLinear(plain.weight, plain.bias))
     assert isinstance(again, nn.Linear)
     assert again.state_dict().keys() == plain.state_dict().keys()
     for name, weights in again.state_dict().items():
         assert torch.equal(weights, plain.state_dict()[name])
-    again(torch.randn(2, 40, dtype=torch.bfloat16)).sum().backward()
+    again(torch.randn(2, 40, dtype=dtype)).sum().backward()
     assert again.weight.grad is not None
 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("decoder", [GPT2, BERT])
-def test_a_packed_network_computes_the_same(decoder: GPT2Config | BertConfig, tied: bool) -> None:
+def test_a_packed_network_computes_the_same(
+    decoder: GPT2Config | BertConfig, tied: bool, dtype: torch.dtype
+) -> None:
     torch.manual_seed(0)
-    plain = CaptionModel(ModelConfig(VIT, decoder, 0, (0,), 0), tied=tied).bfloat16().eval()
-    pixels, tokens = torch.randn(2, 3, 32, 32).bfloat16(), torch.randint(50, (4, 6))
+    plain = CaptionModel(ModelConfig(VIT, decoder, 0, (0,), 0), tied=tied).to(dtype).eval()
+    pixels, tokens = torch.randn(2, 3, 32, 32).to(dtype), torch.randint(50, (4, 6))
+    bound = 0.05 if dtype == torch.bfloat16 else 1e-4
     with torch.inference_mode():
         expected = plain(pixels, tokens)
         packed = copy.deepcopy(plain)
         pack(packed)
         assert not any(type(module) is nn.Linear for module in packed.modules())
-        torch.testing.assert_close(packed(pixels, tokens), expected, rtol=0.05, atol=0.05)
-        torch.testing.assert_close(copy.deepcopy(packed)(pixels, tokens), expected, rtol=0.05, atol=0.05)
+        torch.testing.assert_close(packed(pixels, tokens), expected, rtol=bound, atol=bound)
+        torch.testing.assert_close(copy.deepcopy(packed)(pixels, tokens), expected, rtol=bound, atol=bound)
 
 
-def test_other_number_formats_stay_as_they_are() -> None:
-    network = CaptionModel(ModelConfig(VIT, GPT2, 0, (0,), 0))
+def test_other_number_formats_stay_as_they_are(dtype: torch.dtype) -> None:
+    other = torch.float64 if dtype == torch.float32 else torch.float16
+    network = CaptionModel(ModelConfig(VIT, GPT2, 0, (0,), 0)).to(other)
     before = [type(module) for module in network.modules()]
     pack(network)
     assert [type(module) for module in network.modules()] == before
 
 
 @pytest.mark.parametrize("method", MEANINGS)
-def test_packed_networks_are_explained(tiny_folder: Path, method: Method) -> None:
-    packed = Captioner.from_folder(tiny_folder, dtype=torch.bfloat16)
-    plain = Captioner.from_folder(tiny_folder, dtype=torch.float32)
+def test_packed_networks_are_explained(tiny_folder: Path, method: Method, dtype: torch.dtype) -> None:
+    packed = Captioner.from_folder(tiny_folder, dtype=dtype)
+    plain = Captioner(load_checkpoint(tiny_folder, dtype=torch.float32))
     assert isinstance(packed.model.encoder.blocks[0].mlp.up, PackedLinear)  # type: ignore[union-attr]
     pixels = plain.preprocess(photo(5))
     caption = Explainer(plain).given(pixels, "a dog runs")
