@@ -82,6 +82,9 @@ class ConvStem(nn.Module):
 
         With `start`, x is what `before` made of the photos: the blocks from `start` on are what is left.
         """
+        if x.device.type == "cpu" and not torch.is_grad_enabled() and len(x) > 1:
+            # One photo's maps stay in the processor's cache: eight at once take 1.8 times as long each.
+            return torch.cat([self.forward(one, start) for one in x.split(1)])
         x = self.before(x, 0) if start == 0 else channels_last(x)
         for block in list(self.blocks)[start:]:
             x = block(x)

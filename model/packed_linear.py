@@ -46,7 +46,10 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out)."""
-        out: Tensor = _Product.apply(x, self.packed, self.bias)  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled():
+            with_gradient: Tensor = _Product.apply(x, self.packed, self.bias)  # type: ignore[no-untyped-call]
+            return with_gradient
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
         return out
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Linear:
