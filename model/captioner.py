@@ -14,7 +14,7 @@ from model.errors import OptionError
 from model.generation import Continuations
 from model.image import MAX_PIXELS, decode, to_tensor
 from model.options import GenerationOptions
-from model.packed_linear import pack
+from model.packed_layers import pack
 from model.precision import best_dtype
 from model.sampling import sample
 

@@ -6,6 +6,7 @@ convolution before it: there is none here. A hybrid encoder's ViT reads the last
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -19,22 +20,31 @@ RGB = 3
 class SamePadded(nn.Conv2d):
     """A convolution whose output has ceil(side / stride) values along a side, as TensorFlow's "SAME".
 
-    Where padding is odd, its larger half is right and below: PyTorch's own would shift the photo.
+    Where padding is odd, its larger half is right and below: PyTorch's own would shift the photo. ReLU6
+    comes after it, where `bounded`.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, *, bounded: bool
+    ) -> None:
         super().__init__(inputs, outputs, kernel, stride=stride, groups=groups)
+        self.bounded = bounded
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) → (B, outputs, ceil(h / stride), ceil(w / stride))."""
+        x, padding = self.padded(x)
+        out = F.conv2d(x, self.weight, self.bias, self.stride, padding, 1, self.groups)
+        return F.relu6(out) if self.bounded else out
+
+    def padded(self, x: Tensor) -> tuple[Tensor, int]:
+        """Pad a map, but for what the convolution can add by itself on all sides, which saves a copy."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         above, left = (
             max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]
         )
-        if above == left and above % 2 == 0:  # the convolution's own padding saves a copy
-            return F.conv2d(x, self.weight, self.bias, stride, above // 2, 1, self.groups)
-        x = F.pad(x, (left // 2, left - left // 2, above // 2, above - above // 2))
-        return F.conv2d(x, self.weight, self.bias, stride, 0, 1, self.groups)
+        if above == left and above % 2 == 0:
+            return x, above // 2
+        return F.pad(x, (left // 2, left - left // 2, above // 2, above - above // 2)), 0
 
 
 class InvertedResidual(nn.Module):
@@ -43,15 +53,15 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         inner = inputs * expansion
-        self.expand = SamePadded(inputs, inner, 1) if expansion > 1 else None
-        self.depthwise = SamePadded(inner, inner, kernel, stride, groups=inner)
-        self.project = SamePadded(inner, outputs, 1)
+        self.expand = SamePadded(inputs, inner, 1, bounded=True) if expansion > 1 else None
+        self.depthwise = SamePadded(inner, inner, kernel, stride, groups=inner, bounded=True)
+        self.project = SamePadded(inner, outputs, 1, bounded=False)
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) → (B, outputs, h / stride, w / stride)."""
-        inner = x if self.expand is None else F.relu6(self.expand(x))
-        out: Tensor = self.project(F.relu6(self.depthwise(inner)))
+        inner = x if self.expand is None else self.expand(x)
+        out: Tensor = self.project(self.depthwise(inner))
         return x + out if self.residual else out
 
 
@@ -66,7 +76,7 @@ class ConvStem(nn.Module):
     def __init__(self, config: ConvStemConfig) -> None:
         super().__init__()
         width = config.first_width
-        self.first = SamePadded(RGB, width, 3, 2)
+        self.first = SamePadded(RGB, width, 3, 2, bounded=True)
         blocks = []
         for repeats, kernel, stride, expansion, outputs in config.stages:
             for index in range(repeats):
@@ -75,7 +85,7 @@ class ConvStem(nn.Module):
                 )
                 width = outputs
         self.blocks = nn.ModuleList(blocks)
-        self.last = SamePadded(width, config.width, 1)
+        self.last = SamePadded(width, config.width, 1, bounded=True)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """(B, 3, height, width), normalised → (B, C, height / stride, width / stride).
@@ -84,15 +94,23 @@ class ConvStem(nn.Module):
         """
         if x.device.type == "cpu" and not torch.is_grad_enabled() and len(x) > 1:
             # One photo's maps stay in the processor's cache: eight at once take 1.8 times as long each.
-            return torch.cat([self.forward(one, start) for one in x.split(1)])
+            return torch.cat([self.forward(one, start) for one in x.unsqueeze(1)])
         x = self.before(x, 0) if start == 0 else channels_last(x)
         for block in list(self.blocks)[start:]:
             x = block(x)
-        return F.relu6(self.last(x))
+        out: Tensor = self.last(x)
+        return out
 
     def before(self, pixels: Tensor, start: int) -> Tensor:
         """Photos (B, 3, height, width) → the map that block `start` reads."""
-        x = F.relu6(self.first(channels_last(pixels)))
+        x: Tensor = self.first(channels_last(pixels))
         for block in list(self.blocks)[:start]:
             x = block(x)
         return x
+
+    def sides(self, side: int) -> Iterator[tuple[SamePadded, int]]:
+        """Yield each convolution with the side of the map that it reads, for photos of `side` pixels."""
+        for layer in self.modules():
+            if isinstance(layer, SamePadded):  # in the order of the data's way
+                yield layer, side
+                side = math.ceil(side / layer.stride[0])

@@ -34,7 +34,7 @@ class DecoderHead(nn.Module):
         super().__init__()
         self.output = None if tied else nn.Linear(width, vocabulary, bias=False)
         self.register_parameter("bias", None)  # BERT's has one
-        self.packed: nn.Module | None = None  # the same product, where `packed_linear` has laid it out
+        self.packed: nn.Module | None = None  # the same product, where `packed_layers` has laid it out
 
     def logits(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Put (…, C) through the output layer, or the embedding (V, C) → (…, V)."""

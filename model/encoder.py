@@ -22,7 +22,7 @@ class PatchEmbedding(nn.Module):
         channels = config.num_channels if config.stem is None else config.stem.width
         self.patch_size = config.patch_size if config.stem is None else 1
         self.projection = nn.Conv2d(channels, width, kernel_size=self.patch_size, stride=self.patch_size)
-        self.packed: nn.Module | None = None  # the same product, where `packed_linear` has laid it out
+        self.packed: nn.Module | None = None  # the same product, where `packed_layers` has laid it out
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + self.grid**2, width))
         self.dropout = nn.Dropout(config.hidden_dropout_prob)

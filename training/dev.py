@@ -11,7 +11,7 @@ from pycocoevalcap.bleu.bleu import Bleu
 
 from model.captioner import Captioner
 from model.checkpoint import Checkpoint
-from model.packed_linear import pack
+from model.packed_layers import pack
 from model.precision import best_dtype
 from training.batches import unchanged
 from training.captions import CaptionSet

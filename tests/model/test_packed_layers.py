@@ -13,7 +13,7 @@ from model.config import BertConfig, GPT2Config, ModelConfig, VisionConfig
 from model.explain.explainer import Explainer
 from model.explain.explanation import MEANINGS, Method
 from model.network import CaptionModel
-from model.packed_linear import PackedLinear, has_kernels, pack
+from model.packed_layers import PackedLinear, has_kernels, pack
 from tests.tiny import photo
 
 FORMATS = [
