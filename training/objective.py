@@ -13,6 +13,7 @@ from model.decoder import Decoder, DecoderBlock
 from model.network import CaptionModel
 from training.batches import PADDING, Batch
 from training.processes import Processes
+from training.samples import by_length
 from training.train_recipe import ContrastRecipe
 
 
@@ -21,14 +22,18 @@ def summed_caption_loss(
 ) -> Tensor:
     """Cross-entropy of the next token, in nats, summed over all positions that are no padding.
 
-    Every photo is encoded once for all its captions, and only positions that count reach the
-    output layer, the widest of the network. `smoothing` is label smoothing (Szegedy et al.,
-    2016, section 7).
+    Every photo is encoded once for all its captions, which go through the decoder from the shortest of each
+    photo to the longest, so that little of it is padding. Only positions that count reach the output
+    layer, the widest of the network. `smoothing` is label smoothing (Szegedy et al., 2016, section 7).
     """
-    hidden = model.decoder.hidden(inputs, model.decoder.cross_keys_values(image_tokens), None)  # (rows, T, C)
-    counted = targets != PADDING
-    logits = model.decoder.logits(hidden[counted])  # (counted, V)
-    return F.cross_entropy(logits.float(), targets[counted], label_smoothing=smoothing, reduction="sum")
+    cross = model.decoder.cross_keys_values(image_tokens)
+    hidden, wanted = [], []
+    for rows, part in by_length(targets, len(targets) // len(image_tokens)):
+        counted = part != PADDING
+        hidden.append(model.decoder.hidden(inputs[rows, : part.shape[1]], cross, None)[counted])  # (N, C)
+        wanted.append(part[counted])
+    logits = model.decoder.logits(torch.cat(hidden))  # (all that count, V)
+    return F.cross_entropy(logits.float(), torch.cat(wanted), label_smoothing=smoothing, reduction="sum")
 
 
 def caption_loss(model: CaptionModel, batch: Batch, smoothing: float = 0.0) -> Tensor:
