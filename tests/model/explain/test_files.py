@@ -42,7 +42,7 @@ def test_a_found_caption_becomes_files(
     assert len(names) == 2 + len(found.heatmaps)
     assert names[:2] == ["grid.png", "values.json"]
     for name in names[2:]:
-        assert np.asarray(Image.open(out / name)).shape == (320, 267, 3)
+        assert np.asarray(Image.open(out / name)).shape == (224, 187, 3)
     assert sorted(path.name for path in out.parent.iterdir()) == ["out"]
 
 
