@@ -14,8 +14,8 @@ from training.batches import (
     augment,
     caption_rows,
     choose_captions,
-    normalised,
     draw_batch,
+    normalised,
     unchanged,
 )
 
@@ -63,11 +63,13 @@ def test_only_photos_that_may_be_are_mirrored() -> None:
     left_edges = [
         draw_batch(
             photo,
+            None,
             captions,
             [0, 1],
             captions_per_photo=1,
             most=4,
             how=UNCHANGED,
+            image=ImageConfig(size=(4, 4)),
             rngs=np.random.default_rng(seed).spawn(2),
         )
         .pixels[:, 0, 0, 0]
@@ -86,7 +88,10 @@ def test_it_does_not_matter_who_else_is_in_a_batch() -> None:
 
     def batch(indices: list[int]) -> Batch:
         rngs = [np.random.default_rng((7, index)) for index in indices]
-        return draw_batch(photos, captions, indices, captions_per_photo=2, most=4, how=how, rngs=rngs)
+        image = ImageConfig(size=(16, 16))
+        return draw_batch(
+            photos, None, captions, indices, captions_per_photo=2, most=4, how=how, image=image, rngs=rngs
+        )
 
     whole = batch([2, 0, 3, 1])
     halves = [batch([2, 0]), batch([3, 1])]
@@ -94,6 +99,30 @@ def test_it_does_not_matter_who_else_is_in_a_batch() -> None:
         assert torch.equal(torch.cat([half.pixels for half in cut]), whole.pixels)
         assert torch.equal(torch.cat([half.targets for half in cut]), whole.targets)
     assert whole.tokens.item() == 4 * 2 * 3
+
+
+def test_a_view_is_drawn_where_there_are_maps() -> None:
+    captions = TokenisedCaptions((((1,),), ((2,),)), mirrored=(True,) * 2, start=0, end=0)
+    photos = np.zeros((2, 4, 4, 3), np.uint8)
+    maps = np.arange(3 * 2, dtype=np.float16).reshape(3, 2, 1, 1, 1)
+    image = ImageConfig(size=(4, 4))
+    drawn = [
+        draw_batch(
+            photos,
+            maps,
+            captions,
+            [1, 0],
+            captions_per_photo=1,
+            most=4,
+            how=UNCHANGED,
+            image=image,
+            rngs=rngs,
+        )
+        for rngs in (np.random.default_rng(seed).spawn(2) for seed in range(20))
+    ]
+    assert drawn[0].pixels.shape == (2, 1, 1, 1)
+    assert {int(batch.pixels[0]) for batch in drawn} == {1, 3, 5}  # every view of photo 1
+    assert {int(batch.pixels[1]) for batch in drawn} == {0, 2, 4}
 
 
 @pytest.mark.parametrize(
