@@ -131,6 +131,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype 
         _write_json(aside / "preprocessor_config.json", checkpoint.image.to_dict())
         ids = {name: config[name] for name in vit_gpt2.TOKEN_IDS}
         _write_json(aside / "generation_config.json", checkpoint.options.to_generation_config() | ids)
+        if model.config.encoder.stem is not None:
+            code = Path(__file__).with_name(vit_gpt2.MODELLING_FILE)
+            shutil.copyfile(code, aside / vit_gpt2.MODELLING_FILE)
         checkpoint.tokenizer.backend.save(str(aside / "tokenizer.json"))
         # Made for their owner alone, they would be hidden from the server's user.
         aside.chmod(0o755)

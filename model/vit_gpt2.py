@@ -11,7 +11,8 @@ from model.family import Family, Source, pair
 
 MODEL_TYPE = "vision-encoder-decoder"
 HYBRID = "hybrid-vit"
-"""`model_type` of a ViT on convolutions, which transformers loads by the file that `hybrid` names."""
+"""`model_type` of a ViT on convolutions, which transformers has not: its code lies beside the weights."""
+MODELLING_FILE = "modeling_hybrid_vit.py"
 ENCODERS = ("vit", HYBRID)
 TOKEN_IDS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -51,6 +52,20 @@ def read_config(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> ModelC
     )
 
 
+def _classes(config: ModelConfig) -> dict[str, Any]:
+    """Tell transformers which classes to load."""
+    if config.encoder.stem is None:
+        return {"architectures": ["VisionEncoderDecoderModel"]}
+    file = MODELLING_FILE.removesuffix(".py")
+    return {
+        "architectures": ["HybridCaptioner"],
+        "auto_map": {
+            "AutoConfig": f"{file}.HybridCaptionerConfig",
+            "AutoModelForImageTextToText": f"{file}.HybridCaptioner",
+        },
+    }
+
+
 def _read_encoder(raw: Mapping[str, Any]) -> VisionConfig:
     fields = known_fields(VisionConfig, raw) | {"stem": None}
     if raw["model_type"] == HYBRID:
@@ -86,7 +101,7 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
         "pad_token_id": config.pad_token_id,
     }
     return {
-        "architectures": ["VisionEncoderDecoderModel"],
+        **_classes(config),
         "model_type": MODEL_TYPE,
         "is_encoder_decoder": True,
         "tie_word_embeddings": False,  # of encoder and decoder as a whole; see the decoder's own
