@@ -67,6 +67,8 @@ def _tuple(value: object, kinds: tuple[object, ...], where: str) -> tuple[object
     """Build a tuple from YAML's list; `kinds` are its elements' types."""
     if not isinstance(value, list):
         raise RecipeError(f"{where}: {value!r} is not a list")
+    if kinds[1:] == (...,):  # of any length
+        kinds = (kinds[0],) * len(value)
     if len(value) != len(kinds):
         raise RecipeError(f"{where}: {value!r} does not have {len(kinds)} elements")
     return tuple(_value(element, kind, where) for element, kind in zip(value, kinds, strict=True))

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,11 +59,11 @@ def random_hybrid(seed: int, *, side: int | None = None) -> Checkpoint:
 def both(seed: int, folder: Path) -> tuple[CaptionModel, TheirModel]:
     """Write a drawn checkpoint, and read it here and in transformers, in float64."""
     save_checkpoint(folder, random_hybrid(seed), dtype=torch.float32)
-    theirs, info = AutoModelForImageTextToText.from_pretrained(
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
         folder, trust_remote_code=True, output_loading_info=True
     )
-    assert not any(info.values()), info
-    return load_checkpoint(folder, dtype=torch.float64).model, theirs.eval().double()
+    assert not any(loaded[1].values()), loaded[1]
+    return load_checkpoint(folder, dtype=torch.float64).model, loaded[0].eval().double()
 
 
 @torch.inference_mode()

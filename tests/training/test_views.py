@@ -1,0 +1,204 @@
+"""Training on maps of frozen layers: they are what the layers make of the photos, and the layers stay."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.config import ConvStemConfig
+from model.conv_stem import ConvStem
+from model.image import ImageConfig
+from tests.training.data import RECIPE, write_data
+from tests.training.test_scst import make_recipe as scst_recipe
+from training import train as command
+from training.batches import Augmentation, TokenisedCaptions, augment, normalised, unchanged
+from training.data import load_data
+from training.errors import DataError, RecipeError
+from training.network import new_network
+from training.processes import Processes
+from training.recipe import read_recipe
+from training.scst import reward_of
+from training.self_critical import SelfCritic
+from training.train_recipe import TrainRecipe
+from training.trainer import Split, Trainer, with_views
+from training.views import Maps, ViewsRecipe, load_views
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+IMAGE = ImageConfig(size=(32, 32))
+HOW = Augmentation(least_area=0.5, aspect=1.2, brightness=0.2, contrast=0.2)
+STEM = {"first_width": 4, "stages": [[1, 3, 2, 1, 6], [2, 3, 2, 2, 8]], "width": 12}
+CHANGES = {
+    "encoder": yaml.safe_load(RECIPE)["encoder"] | {"stem": STEM},
+    "views": {"number": 3, "start": 2},
+}
+
+
+def small_stem(seed: int = 0) -> ConvStem:
+    torch.manual_seed(seed)
+    stages = ((1, 3, 2, 1, 6), (2, 3, 2, 2, 8))
+    return ConvStem(ConvStemConfig(first_width=4, stages=stages, width=12))
+
+
+def photos(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+
+
+def views(
+    cache: Path, stem: ConvStem | None = None, *, pixels: np.ndarray | None = None, **changes: object
+) -> Maps:
+    given: dict[str, object] = {"recipe": ViewsRecipe(3, 2), "how": HOW, "seed": 5} | changes
+    return load_views(
+        small_stem() if stem is None else stem,
+        photos() if pixels is None else pixels,
+        (True, True, False, True, False),
+        IMAGE,
+        cache=cache,
+        **given,  # type: ignore[arg-type]
+    )
+
+
+@torch.no_grad()
+def test_maps_are_what_the_frozen_layers_make_of_the_views(tmp_path: Path) -> None:
+    stem, maps = small_stem(), views(tmp_path)
+    plain = stem.before(unchanged(photos(), IMAGE), 2)
+    torch.testing.assert_close(torch.from_numpy(maps[0].copy()).float(), plain, rtol=1e-3, atol=1e-3)
+    for view in (1, 2):
+        for index, mirrored in enumerate((True, True, False, True, False)):
+            rng = np.random.default_rng((5, 3, view, index))
+            drawn = augment(photos()[index], mirrored and rng.random() < 0.5, HOW, rng)
+            expected = stem.before(normalised(drawn, IMAGE).unsqueeze(0), 2)[0]
+            found = torch.from_numpy(maps[view, index].copy()).float()
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_they_are_computed_once_for_the_same_photos_layers_and_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = views(tmp_path)
+    later = small_stem()
+    torch.nn.init.zeros_(later.blocks[2].project.weight)  # type: ignore[union-attr, arg-type]
+    torch.nn.init.zeros_(later.last.weight)
+    monkeypatch.setattr(ConvStem, "before", None)  # would fail if it was called
+    assert (views(tmp_path) == first).all()
+    assert (views(tmp_path, later) == first).all()  # those layers are not frozen
+    assert (views(tmp_path, small_stem().half().float()) == first).all()  # as a checkpoint keeps them
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stem": small_stem(1)},
+        {"pixels": photos(1)},
+        {"seed": 6},
+        {"how": replace(HOW, contrast=0.1)},
+        {"recipe": ViewsRecipe(2, 2)},
+        {"recipe": ViewsRecipe(3, 1)},
+    ],
+)
+def test_they_are_computed_anew_for_others(tmp_path: Path, changes: dict[str, object]) -> None:
+    views(tmp_path)
+    views(tmp_path, **changes)  # type: ignore[arg-type]
+    assert len(list(tmp_path.glob("views-*.npy"))) == 2
+
+
+def test_a_full_disk_is_told_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(DataError, match=r"the maps of the photos need 0 MB in .*, where 0 are left"):
+        views(tmp_path)
+    assert not list(tmp_path.glob("views-*.npy"))
+
+
+def make_trainer(tmp_path: Path, **changes: object) -> Trainer:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(yaml.safe_load(RECIPE) | CHANGES | changes))
+    data = tmp_path / "data"
+    data = data if data.exists() else write_data(data)
+    captions, pixels = load_data(data, IMAGE, tmp_path / "cache").train
+    recipe = read_recipe(tmp_path / "recipe.yaml", TrainRecipe)
+    start = new_network(recipe, captions)
+    split = Split(pixels, TokenisedCaptions.of(captions, start.tokenizer, 0, 0))
+    assert recipe.views is not None
+    split = with_views(
+        split, start, recipe.views, recipe.augmentation, seed=recipe.seed, cache=tmp_path / "cache"
+    )
+    return Trainer(recipe, start, split, ALONE)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_frozen_layers_stay_and_the_others_learn(tmp_path: Path, rate: float) -> None:
+    trainer = make_trainer(tmp_path, stem_rate=rate)
+    before = copy.deepcopy(trainer.model.encoder.state_dict())
+    trainer.step(0)
+    trainer.step(1)
+    moved = {
+        name for name, weight in trainer.model.encoder.state_dict().items() if not weight.equal(before[name])
+    }
+    stem = {name.removeprefix("embedding.stem.") for name in moved if "stem" in name}
+    assert {name.split(".weight")[0].split(".bias")[0] for name in stem} == (
+        {"blocks.2.expand", "blocks.2.depthwise", "blocks.2.project", "last"} if rate else set()
+    )
+    assert {name for name in before if "stem" not in name} <= moved | {"embedding.projection.bias"}
+
+
+def test_steps_on_maps_are_steps_on_the_photos(tmp_path: Path) -> None:
+    """With one view, the photo as it is, the loss is that of the same network on photos."""
+    trainer = make_trainer(tmp_path, views={"number": 1, "start": 2})
+    whole = make_trainer(tmp_path)
+    recipe = replace(whole.recipe, views=None)
+    photos_alone = Trainer(recipe, whole.start, replace(whole.split, maps=None), ALONE)
+    photos_alone.model.load_state_dict(trainer.model.state_dict())
+    assert trainer.step(0).caption == pytest.approx(photos_alone.step(0).caption, rel=1e-3)
+
+
+def test_a_hybrid_learns_its_captions_and_is_saved(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    (tmp_path / "recipe.yaml").write_text(
+        yaml.safe_dump(
+            yaml.safe_load(RECIPE) | CHANGES | {"views": {"number": 1, "start": 2}, "stem_rate": 1.0}
+        )
+    )
+    given = {
+        "data": data,
+        "config": tmp_path / "recipe.yaml",
+        "out": tmp_path / "out",
+        "cache": tmp_path / "c",
+    }
+    assert command.main([part for name, value in given.items() for part in (f"--{name}", str(value))]) == 0
+    found = load_checkpoint(tmp_path / "out" / "checkpoint")
+    assert found.model.config.encoder.stem == small_stem_config()
+    report = (tmp_path / "out" / "history.jsonl").read_text()
+    assert '"cider"' in report
+
+
+def small_stem_config() -> ConvStemConfig:
+    return ConvStemConfig(first_width=4, stages=((1, 3, 2, 1, 6), (2, 3, 2, 2, 8)), width=12)
+
+
+def test_rewards_learn_from_maps_and_leave_the_stem(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    save_checkpoint(tmp_path / "start", trainer.start, dtype=torch.float32)
+    start = load_checkpoint(tmp_path / "start")
+    captions, _ = load_data(tmp_path / "data", IMAGE, tmp_path / "cache").train
+    recipe = scst_recipe(tmp_path, views=CHANGES["views"])
+    critic = SelfCritic(recipe, start, trainer.split, reward_of(captions))
+    before = copy.deepcopy(critic.model.state_dict())
+    critic.step(0)
+    critic.step(1)
+    after = critic.model.state_dict()
+    assert all(after[name].equal(before[name]) for name in before if "stem" in name)
+    assert not after["encoder.norm.weight"].equal(before["encoder.norm.weight"])
+
+
+def test_views_need_a_stem(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="views: frozen layers are those of an encoder with a stem"):
+        make_trainer(tmp_path, encoder=yaml.safe_load(RECIPE)["encoder"])
+    with pytest.raises(RecipeError, match="views, start: more than the 3 blocks"):
+        make_trainer(tmp_path, views={"number": 1, "start": 4})
+    with pytest.raises(RecipeError, match="number and start: at least 1"):
+        make_trainer(tmp_path, views={"number": 0, "start": 1})
