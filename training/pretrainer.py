@@ -14,6 +14,7 @@ from training.initialise import initialise
 from training.labelled_images import LabelledImages
 from training.optimizers import OptimizerRecipe, make_optimizers
 from training.photos import Photos
+from training.precision import autocast
 from training.recolour import Recolouring
 from training.schedule import set_learning_rate, warmup_cosine
 from training.soft_crops import Indices, draw_crops
@@ -126,7 +127,7 @@ class Pretrainer:
 
         pixels = torch.cat([pixels, images])
         kept = torch.from_numpy(rng.random((len(pixels), GRID**2)).argsort(axis=1)[:, : recipe.kept_patches])
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             tokens = network.encoder(pixels, kept)
             of_photos = network.of_photo(tokens[:number, 0])
             of_patches = network.of_patches(tokens[:number, 1:])
@@ -158,7 +159,7 @@ class Pretrainer:
         shown, labels = draw_crops(
             self.photos, self.labels, self.held_out, zeros, flips=zeros.astype(bool), size=size
         )
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             tokens = network.encoder(shown.float() / 127.5 - 1)
             photos = network.of_photo(tokens[:, 0]).argmax(-1) == labels.ids[:, 0]
             cells = network.of_patches(tokens[:, 1:]).argmax(-1) == labels.grid_ids.flatten(1, 2)[..., 0]

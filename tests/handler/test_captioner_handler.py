@@ -168,7 +168,7 @@ def test_explanations_come_in_each_form(
     for file in files:
         picture = Image.open(io.BytesIO(base64.b64decode(file)))
         assert picture.format == "PNG"
-        assert form == "grid" or picture.size == (320, 267)
+        assert form == "grid" or picture.size == (224, 187)
 
 
 def test_a_clients_own_caption_is_explained(handler: CaptionerHandler, new_context: NewContext) -> None:
