@@ -11,12 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safetensors.torch import save_file
-from tqdm import tqdm
 
 from training.command import ends_in_one_line
 from training.labelled_images import LabelledImages, read_labelled_images
 from training.photos import load_photos
 from training.pretrainer import Pretrainer, PretrainRecipe
+from training.progress import Progress
 from training.recipe import read_recipe
 from training.snapshot import load_snapshot, save_snapshot
 from training.soft_labels import PHOTO_SIZE, read_soft_labels
@@ -37,11 +37,10 @@ def pretrain(trainer: Pretrainer, checked: LabelledImages, out: Path) -> None:
         start = load_snapshot(snapshot, networks, trainer.optimizers, repr(recipe))
         logger.info("resuming after step %d of %d", start, recipe.steps)
     saved = time.monotonic()
-    with tqdm(total=recipe.steps, initial=start, desc="pretraining", unit="step", disable=None) as bar:
+    with Progress("pretraining", recipe.steps, "step", done=start) as progress:
         for step in range(start, recipe.steps):
             losses = asdict(trainer.step(step))
-            bar.update()
-            bar.set_postfix({name: f"{loss:.3f}" for name, loss in losses.items()})
+            progress.advance(**losses)
             if (step + 1) % LOGGED_STEPS == 0:
                 shown = ", ".join(f"{name} loss {loss:.3f}" for name, loss in losses.items())
                 logger.info("step %d: %s", step + 1, shown)

@@ -5,11 +5,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from training.board import Board
 from training.dev import DevScores
 from training.journal import Journal
+from training.progress import Progress
 from training.trainer import Split, StepLosses, Trainer
 
 logger = logging.getLogger("training.run")
@@ -62,19 +61,12 @@ class Run:
         trainer, processes = self.trainer, self.trainer.processes
         saved = time.monotonic()
         losses: list[StepLosses] = []
-        bar = tqdm(
-            total=trainer.steps,
-            initial=start,
-            desc="training",
-            unit="step",
-            disable=None if processes.first else True,
-        )
-        with bar:
+        shown = processes.first
+        with Progress("training", trainer.steps, "step", done=start, shown=shown) as progress:
             for step in range(start, trainer.steps):
                 losses.append(trainer.step(step))
                 factor = trainer.rate_factor(step)
-                bar.update()
-                bar.set_postfix(loss=f"{losses[-1].caption:.3f}", rate=f"{factor:.2f}")
+                progress.advance(loss=losses[-1].caption, rate=factor)
                 if board is not None and (step + 1) % CURVE_STEPS == 0:
                     board.rate(factor, step + 1)
                     board.scalars(self._mean(losses[-CURVE_STEPS:]), step + 1)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.config import GPT2Config
@@ -23,6 +22,7 @@ from training.data import load_data
 from training.dev import DevScores
 from training.errors import DataError, RecipeError
 from training.journal import Journal
+from training.progress import Progress
 from training.recipe import read_recipe
 from training.rewards import END, CiderD, words
 from training.self_critical import ScstRecipe, SelfCritic, StepResult
@@ -53,11 +53,10 @@ class ScstRun:
             self._report(0, [], journal)
         saved = time.monotonic()
         results: list[StepResult] = []
-        with tqdm(total=critic.steps, initial=start, desc="scst", unit="step", disable=None) as bar:
+        with Progress("scst", critic.steps, "step", done=start) as progress:
             for step in range(start, critic.steps):
                 results.append(critic.step(step))
-                bar.update()
-                bar.set_postfix(reward=f"{np.mean([result.reward for result in results[-20:]]):.3f}")
+                progress.advance(reward=float(np.mean([result.reward for result in results[-20:]])))
                 ended = step + 1 == critic.steps
                 epoch, position = divmod(step + 1, critic.steps_per_epoch)
                 reported = position == 0 and (epoch % critic.recipe.report_epochs == 0 or ended)

@@ -22,7 +22,6 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from model.config import GPT2Config
 from model.decoder import Decoder
@@ -35,6 +34,7 @@ from training.errors import DataError
 from training.initialise import initialise
 from training.optimizers import OptimizerRecipe, make_optimizers
 from training.precision import autocast
+from training.progress import Progress
 from training.recipe import read_recipe
 from training.schedule import set_learning_rate, warmup_cosine
 from training.snapshot import load_snapshot, save_snapshot
@@ -187,7 +187,7 @@ def train(
     model.train()
     saved = time.monotonic()
     losses: list[float] = []
-    with tqdm(total=steps, initial=start, desc="text", unit="step", disable=None) as bar:
+    with Progress("text", steps, "step", done=start) as progress:
         for step in range(start, steps):
             epoch, position = divmod(step, per_epoch)
             if position == 0 or step == start:
@@ -202,8 +202,7 @@ def train(
             for optimizer in optimizers:
                 optimizer.step()
             losses.append(loss.item())
-            bar.update()
-            bar.set_postfix(loss=f"{losses[-1]:.3f}")
+            progress.advance(loss=losses[-1])
             if position + 1 == per_epoch:
                 logger.info("epoch %d of %d: loss %.4f", epoch + 1, recipe.epochs, np.mean(losses))
                 losses = []

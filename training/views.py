@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from model.conv_stem import ConvStem
 from model.image import ImageConfig
 from training.batches import Augmentation, augment, normalised, unchanged
 from training.photos import Photos, check_space
+from training.progress import Progress
 
 Maps = npt.NDArray[np.float16]
 """(views, photos, C, h, w)"""
@@ -92,14 +92,14 @@ def _write(
     check_space(path.parent, 2 * int(np.prod(shape)), "the maps of the photos")
     aside = path.with_suffix(".aside")
     maps = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
-    with tqdm(total=shape[0] * shape[1], desc="frozen layers", unit="view", disable=None) as bar:
+    with Progress("frozen layers", shape[0] * shape[1], "view") as progress:
         for view in range(recipe.number):
             for start in range(0, len(photos), BATCH):
                 indices = range(start, min(start + BATCH, len(photos)))
                 pixels = torch.stack(list(_pixels(photos, indices, mirrored, view=view, how=how, seed=seed)))
                 pixels = normalised(pixels, image).contiguous(memory_format=torch.channels_last)
                 maps[view, start : start + len(indices)] = stem.before(pixels, recipe.start).numpy()
-                bar.update(len(indices))
+                progress.advance(len(indices))
     maps.flush()
     aside.replace(path)
 
