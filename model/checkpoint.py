@@ -101,7 +101,7 @@ def load_weights(
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     spare = {key for key in stored if family.ignored.fullmatch(key)} | {output_key}
     _check_keys(stored, table, shapes, spare, folder)
-    weights = {name: _read(stored, source, dtype).to(device) for name, source in table.items()}
+    weights = {name: read_weight(stored, source, dtype).to(device) for name, source in table.items()}
     model.load_state_dict(weights, assign=True)
     return model
 
@@ -148,7 +148,8 @@ def _equal(stored: Mapping[str, Weight], one: str, other: str) -> bool:
     return same_shape and torch.equal(stored[one].read(), stored[other].read())
 
 
-def _read(stored: Mapping[str, Weight], source: Source, dtype: torch.dtype) -> Tensor:
+def read_weight(stored: Mapping[str, Weight], source: Source, dtype: torch.dtype) -> Tensor:
+    """Read a weight from where it is stored, in `dtype`."""
     # Converted first, so that what is made on the way has the size of the result.
     parts = [stored[name].read().to(dtype) for name in source.names]
     whole = parts[0] if len(parts) == 1 else torch.cat(parts)

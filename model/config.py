@@ -64,6 +64,8 @@ class VisionConfig:
     qkv_bias: bool = True
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
+    layer_scale: bool = False
+    """Whether what a layer adds is scaled, channel by channel (Touvron et al., "CaiT", 2021, section 2.1)."""
     stem: ConvStemConfig | None = None
     """Convolutions whose last map is what is cut into patches, of one value each; None: the photo is."""
 
@@ -72,7 +74,7 @@ class VisionConfig:
         _positive(self, where, "hidden_size num_hidden_layers num_attention_heads intermediate_size")
         _positive(self, where, "image_size patch_size")
         _fraction(self, where, "layer_norm_eps hidden_dropout_prob attention_probs_dropout_prob")
-        _flag(self, where, "qkv_bias")
+        _flag(self, where, "qkv_bias layer_scale")
         _divides(where, "num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)
         _divides(where, "patch_size", self.patch_size, "image_size", self.image_size)
         _known(where, "hidden_act", self.hidden_act, ACTIVATIONS)

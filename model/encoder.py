@@ -61,8 +61,10 @@ def stretch_positions(positions: Tensor, rows: int, columns: int) -> Tensor:
     of_class, of_patches = positions[:, :1], positions[:, 1:]
     grid = math.isqrt(of_patches.shape[1])
     square = of_patches.transpose(1, 2).reshape(1, -1, grid, grid)  # (1, C, grid, grid)
+    if square.dtype == torch.bfloat16:
+        square = square.float()  # halves would shift them
     stretched = F.interpolate(square, size=(rows, columns), mode="bicubic", align_corners=False)
-    return torch.cat([of_class, stretched.flatten(2).transpose(1, 2)], dim=1)
+    return torch.cat([of_class, stretched.flatten(2).transpose(1, 2).to(of_class.dtype)], dim=1)
 
 
 class EncoderAttention(nn.Module):
@@ -86,7 +88,7 @@ class EncoderAttention(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Pre-norm block: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """Pre-norm block: x + attention(norm(x)), then x + mlp(norm(x)); what is added may be scaled."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -95,11 +97,16 @@ class EncoderBlock(nn.Module):
         self.norm_mlp = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = MLP(config.hidden_size, config.intermediate_size, config.hidden_act)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        scaled = config.layer_scale
+        self.scale_attention = nn.Parameter(torch.ones(config.hidden_size)) if scaled else None
+        self.scale_mlp = nn.Parameter(torch.ones(config.hidden_size)) if scaled else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, S, C) → (B, S, C)."""
-        x = x + self.dropout(self.attention(self.norm_attention(x)))
-        out: Tensor = x + self.dropout(self.mlp(self.norm_mlp(x)))
+        attended = self.attention(self.norm_attention(x))
+        x = x + self.dropout(attended if self.scale_attention is None else attended * self.scale_attention)
+        added = self.mlp(self.norm_mlp(x))
+        out: Tensor = x + self.dropout(added if self.scale_mlp is None else added * self.scale_mlp)
         return out
 
 

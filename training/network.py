@@ -20,15 +20,19 @@ from model.tokenizer import Tokenizer
 from training.captions import CaptionSet, normalise
 from training.errors import DataError, RecipeError
 from training.initialise import initialise
+from training.published import PublishedEncoder
 from training.train_recipe import TrainRecipe
 from training.vocabulary import digest, end_token, learn_vocabulary
 
 POSITIONS = "embedding.positions"  # (1, 1 + patches, C)
 
 
-def new_network(recipe: TrainRecipe, captions: CaptionSet) -> Checkpoint:
-    """Learn a vocabulary from captions and draw the weights of a new network."""
-    if recipe.encoder is None or recipe.decoder is None:
+def new_network(
+    recipe: TrainRecipe, captions: CaptionSet, published: PublishedEncoder | None = None
+) -> Checkpoint:
+    """Learn a vocabulary from captions and draw a new network's weights; a published encoder has its own."""
+    encoder = recipe.encoder if published is None else published.config
+    if encoder is None or recipe.decoder is None:
         raise RecipeError(
             "the recipe has no encoder and decoder: a checkpoint to start from is needed (INIT)"
         )
@@ -37,12 +41,13 @@ def new_network(recipe: TrainRecipe, captions: CaptionSet) -> Checkpoint:
     end = end_token(vocabulary)
     decoder = replace(recipe.decoder, vocab_size=vocabulary.get_vocab_size())
     torch.manual_seed(recipe.seed)
-    model = CaptionModel(ModelConfig(recipe.encoder, decoder, end, (end,), end))
+    model = CaptionModel(ModelConfig(encoder, decoder, end, (end,), end))
     initialise(model)
-    size = recipe.encoder.image_size
-    return Checkpoint(
-        model, Tokenizer(vocabulary), ImageConfig(size=(size, size)), recipe.search or GenerationOptions()
-    )
+    image = ImageConfig(size=(encoder.image_size,) * 2)
+    if published is not None:
+        model.encoder.load_state_dict(published.weights)
+        image = published.image
+    return Checkpoint(model, Tokenizer(vocabulary), image, recipe.search or GenerationOptions())
 
 
 def old_network(recipe: TrainRecipe, folder: Path) -> Checkpoint:
@@ -51,7 +56,7 @@ def old_network(recipe: TrainRecipe, folder: Path) -> Checkpoint:
     Raises RecipeError when the recipe has another architecture, DataError for a checkpoint that
     cannot be written again.
     """
-    if recipe.encoder is not None:
+    if recipe.decoder is not None:
         raise RecipeError(
             f"{folder} brings its own encoder and decoder: leave both out of the recipe, "
             "as in training/recipes/fine-tune.yaml"

@@ -13,14 +13,16 @@ from pathlib import Path
 from model.captioner import Captioner
 from model.image import ImageConfig
 from training.batches import TokenisedCaptions
-from training.captions import CaptionSet
+from training.captions import CaptionSet, read_split
 from training.command import ends_in_one_line
 from training.data import load_data
 from training.dev import DevScores
 from training.errors import RecipeError
 from training.network import check_vocabulary, load_part, new_network, old_network
 from training.photos import Photos
+from training.problems import Problems
 from training.processes import Processes, join_processes
+from training.published import is_published, read_published
 from training.recipe import read_recipe
 from training.run import Dev, Run
 from training.train_recipe import TrainRecipe
@@ -30,6 +32,11 @@ logger = logging.getLogger("training.train")
 
 RECIPES = Path(__file__).parent / "recipes"
 SAVE_SECONDS = 180.0
+SHIPPED = Path(__file__).parent.parent / "checkpoints" / "flickr8k-coco"
+PUBLISHED_SIZE = 224
+"""Pixels along a side of the photos that a published encoder is given."""
+FEW = 10_000
+"""Photos below which the weights that ship are the better start: fewer teach no encoder to see."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Start:
     """What a run starts from, besides drawn weights."""
 
     init: Path | None = None  # a checkpoint folder
-    encoder: Path | None = None  # weights of training.pretrain, for a new network
+    encoder: Path | None = None  # weights of training.pretrain, or a published encoder, for a new network
     decoder: Path | None = None  # weights of training.text, for a new network
     stem: Path | None = None  # weights of training.efficientnet_lite, for a new network
 
@@ -60,8 +67,15 @@ def train(
 ) -> None:
     """Train on a data folder; ends with `out/checkpoint`, and resumes what was begun in `out`."""
     network = None if start.init is None else old_network(recipe, start.init)
+    published = None
+    if start.encoder is not None and is_published(start.encoder):
+        if recipe.encoder is not None:
+            raise RecipeError(f"{start.encoder} brings its own dimensions: leave `encoder` out of the recipe")
+        published = read_published(start.encoder, PUBLISHED_SIZE)
     if network is not None:
         image = network.image
+    elif published is not None:
+        image = published.image
     elif recipe.encoder is not None:
         size = recipe.encoder.image_size
         image = ImageConfig(size=(size, size))
@@ -70,8 +84,8 @@ def train(
             "the recipe has no encoder and decoder: a checkpoint to start from is needed (INIT)"
         )
     found = load_data(data, image, cache)
-    network = new_network(recipe, found.train[0]) if network is None else network
-    if start.encoder is not None:
+    network = new_network(recipe, found.train[0], published) if network is None else network
+    if start.encoder is not None and published is None:
         load_part(network.model.encoder, start.encoder, "encoder")
     if start.stem is not None:
         if network.model.encoder.embedding.stem is None:
@@ -98,16 +112,40 @@ def train(
     Run(trainer, dev, out, identity, save_seconds).go()
 
 
+def default_init(data: Path) -> Path | None:
+    """Choose what to start from where nothing is said: the weights that ship, for a folder of few photos."""
+    if not SHIPPED.is_dir() or not data.is_dir():
+        return None
+    photos = len(read_split(data, "train", Problems()).names)
+    if photos >= FEW:
+        return None
+    logger.info(
+        "starting from %s: %d photos are fewer than %d (--config for a new network)",
+        SHIPPED.name,
+        photos,
+        FEW,
+    )
+    return SHIPPED
+
+
 @ends_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="Train a captioner on photos with captions.")
     parser.add_argument("--data", type=Path, required=True, help="folder of captions and images/")
     parser.add_argument(
-        "--config", type=Path, help="recipe; by default small.yaml, with --init fine-tune.yaml"
+        "--config", type=Path, help="recipe; by default fine-tune.yaml, from-encoder.yaml or small.yaml"
     )
-    parser.add_argument("--init", type=Path, help="checkpoint folder to fine-tune")
-    parser.add_argument("--encoder", type=Path, help="pretrained encoder, from training.pretrain")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        help=f"checkpoint folder to fine-tune; the one that ships for fewer than {FEW} photos",
+    )
+    parser.add_argument(
+        "--encoder",
+        type=Path,
+        help="file of training.pretrain, or folder or hub repository of a ViT or DINOv2",
+    )
     parser.add_argument("--stem", type=Path, help="pretrained stem, from training.efficientnet_lite")
     parser.add_argument("--decoder", type=Path, help="pretrained decoder, from training.text")
     parser.add_argument("--out", type=Path, default=Path("runs/train"), help="for snapshot and checkpoint")
@@ -118,7 +156,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     start = Start(given.init, given.encoder, given.decoder, given.stem)
-    default = "small.yaml" if given.init is None else "fine-tune.yaml"
+    if given.config is None and start == Start():
+        start = Start(default_init(given.data))
+    default = "small.yaml" if start.init is None else "fine-tune.yaml"
+    if start.encoder is not None and is_published(start.encoder):
+        default = "from-encoder.yaml"
     recipe = read_recipe(given.config or RECIPES / default, TrainRecipe)
     with join_processes() as processes:
         if not processes.first:

@@ -29,7 +29,8 @@ class TrainRecipe:
     """Numbers of a caption training run.
 
     `encoder`, `decoder` and `search` are those of a new network; a run that starts from a
-    checkpoint keeps its own, and a recipe for it leaves `encoder` and `decoder` out.
+    checkpoint keeps its own, and a recipe for it leaves `encoder` and `decoder` out. One that starts from a
+    published encoder leaves `encoder` out.
     """
 
     augmentation: Augmentation
@@ -82,5 +83,7 @@ class TrainRecipe:
             blocks = sum(stage[0] for stage in self.encoder.stem.stages)
             if self.views.start > blocks:
                 raise ValueError(f"views, start: more than the {blocks} blocks of the stem")
-        if (self.encoder is None) != (self.decoder is None):
-            raise ValueError("encoder and decoder: both are needed for a new network, none for a checkpoint")
+        if self.decoder is None and self.encoder is not None:
+            raise ValueError(
+                "decoder: it is needed where there is an encoder; for a checkpoint, leave both out"
+            )

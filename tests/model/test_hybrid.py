@@ -179,7 +179,7 @@ def changed(folder: Path, **fields: object) -> Path:
         ({"stem": {"stages": [[1, 3, 0, 6, 8]]}}, "five positive integers a stage are needed"),
         ({"stem": {"width": "wide"}}, "encoder.stem.width is 'wide': a positive integer is needed"),
         ({"patch_size": 1}, "encoder.patch_size is 1: the stride of encoder.stem"),
-        ({"model_type": "swin"}, "encoder.model_type is 'swin': only"),
+        ({"model_type": "swin"}, "encoder.model_type is 'swin': one of 'vit', 'dinov2', 'hybrid-vit'"),
     ],
 )
 def test_a_config_that_does_not_fit_names_the_field(

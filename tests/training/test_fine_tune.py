@@ -108,4 +108,25 @@ def test_pretrained_parts_have_to_fit(tmp_path: Path, caplog: pytest.LogCaptureF
 )
 def test_recipes_of_caption_training_are_valid(path: Path) -> None:
     recipe = read_recipe(path, TrainRecipe)
-    assert (recipe.encoder is None) == (path.stem == "fine-tune")
+    assert (recipe.encoder is None) == (path.stem in {"fine-tune", "from-encoder"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "few", "shipped"),
+    [
+        ([], 5, True),
+        ([], 4, False),  # four photos are not fewer than four
+        (["--config", "training/recipes/small.yaml"], 5, False),
+        (["--init", "mine"], 5, False),
+        (["--encoder", "mine.safetensors"], 5, False),
+    ],
+)
+def test_few_photos_start_from_the_weights_that_ship(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], few: int, shipped: bool
+) -> None:
+    started: list[command.Start] = []
+    monkeypatch.setattr(command, "train", lambda *_, start, **__: started.append(start))
+    monkeypatch.setattr(command, "SHIPPED", tmp_path)
+    monkeypatch.setattr(command, "FEW", few)
+    assert command.main(["--data", str(write_data(tmp_path / "data")), *arguments]) == 0
+    assert (started[0].init == tmp_path) is shipped
