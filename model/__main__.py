@@ -11,7 +11,7 @@ from model.explain.explanation import MEANINGS, Method
 from model.explain.files import new_folder, write_explanation
 from model.image import decode
 
-DEFAULT_CHECKPOINT = Path(__file__).parent.parent / "checkpoints" / "flickr8k-small"
+DEFAULT_CHECKPOINT = Path(__file__).parent.parent / "checkpoints" / "flickr8k-coco"
 
 
 def main(arguments: list[str] | None = None) -> int:

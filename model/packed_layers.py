@@ -128,5 +128,5 @@ def pack(model: CaptionModel) -> None:
         for name, child in module.named_children():
             if type(child) is nn.Linear:
                 setattr(module, name, PackedLinear(child.weight, child.bias))
-            elif type(child) is SamePadded:
+            elif type(child) is SamePadded and embedding.dtype == torch.float32:  # bfloat16 was not tried
                 setattr(module, name, PackedConvolution(child, sides[child]))
