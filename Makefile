@@ -1,6 +1,6 @@
 # Everything here works from a fresh clone: the first target asked for builds what it needs.
 
-CHECKPOINT = checkpoints/flickr8k-small
+CHECKPOINT = checkpoints/flickr8k-coco
 NAME = captioner
 VERSION = 1.0
 MODELS = $(NAME).mar
@@ -40,11 +40,11 @@ archive: $(ENV)  ## build NAME.mar [CHECKPOINT=folder or OWNER/NAME of the hub, 
 	@$(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)" --version "$(VERSION)" \
 	  $(if $(REVISION),--revision "$(REVISION)")
 
-train: $(ENV_DEV)  ## train on photos with captions: make train DATA=folder [INIT=checkpoint CONFIG= OUT= ENCODER= DECODER=]
+train: $(ENV_DEV)  ## train on photos with captions: make train DATA=folder [INIT=checkpoint CONFIG= OUT= ENCODER= DECODER= STEM=]
 	@test -n "$(DATA)" || { echo 'error: train on what? make train DATA=folder' >&2; exit 1; }
 	@$(OPENMP) $(BIN)/python -m training.train --data "$(DATA)" --out "$(OUT)" \
 	  $(if $(INIT),--init "$(INIT)") $(if $(CONFIG),--config "$(CONFIG)") \
-	  $(if $(ENCODER),--encoder "$(ENCODER)") $(if $(DECODER),--decoder "$(DECODER)")
+	  $(if $(ENCODER),--encoder "$(ENCODER)") $(if $(DECODER),--decoder "$(DECODER)") $(if $(STEM),--stem "$(STEM)")
 
 evaluate: $(ENV_DEV)  ## score captions: make evaluate DATA=folder [CHECKPOINT=folder or .mar, or SERVER=url NAME=; SPLIT=dev SCORES=.json REPORT=.html SPICE=1]
 	@test -n "$(DATA)" || { echo 'error: evaluate on what? make evaluate DATA=folder' >&2; exit 1; }

@@ -18,7 +18,7 @@ from bench.engine import compare
 from bench.server import measure
 from model.precision import best_dtype
 
-CHECKPOINT = Path("checkpoints/flickr8k-small")
+CHECKPOINT = Path("checkpoints/flickr8k-coco")
 SAMPLE = Path("examples/dog.jpg")
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, VisionEncoderDecoderModel
+from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from model.captioner import Captioner
 
@@ -35,7 +36,8 @@ class Comparison:
 def compare(checkpoint: Path, photos: list[bytes], dtype: torch.dtype, batch: int) -> Comparison:
     """Time both on batches of `batch` preprocessed photos, from pixels to token ids."""
     captioner = Captioner.from_folder(checkpoint, dtype=dtype)
-    peer = VisionEncoderDecoderModel.from_pretrained(checkpoint, dtype=dtype).eval()
+    peer: Any = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype, trust_remote_code=True)
+    peer.eval()
     generation = GenerationConfig.from_pretrained(checkpoint)
     pixels = [captioner.preprocess(photo) for photo in photos]
     pixels = [pixels[index % len(pixels)] for index in range(batch)]

@@ -24,7 +24,7 @@ imports and compiles when it is first needed."""
 def main() -> int:
     """Run and report. Returns the exit code: 0 where all replies are right and the server is unharmed."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/flickr8k-small"))
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/flickr8k-coco"))
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", default="0", help="any text: the same cases for the same seed")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="send this one case of the seed")

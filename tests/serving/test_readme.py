@@ -88,7 +88,7 @@ def test_engine_example(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
-    run_python(python_block("Captioner").replace("checkpoints/flickr8k-small", str(checkpoint)))
+    run_python(python_block("Captioner").replace("checkpoints/flickr8k-coco", str(checkpoint)))
     score, text = capsys.readouterr().out.split(maxsplit=1)
     assert float(score) < 0
     assert text.strip()

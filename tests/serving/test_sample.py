@@ -21,7 +21,7 @@ SAMPLE = (ROOT / "examples" / "dog.jpg").read_bytes()
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("shipped")
     write_config(folder)
-    build(Origin.of_folder(ROOT / "checkpoints" / "flickr8k-small"), "captioner", "1.0", folder)
+    build(Origin.of_folder(ROOT / "checkpoints" / "flickr8k-coco"), "captioner", "1.0", folder)
     start(folder, Path("config.properties"), ["captioner"], lambda _: None)
     yield folder
     running = process.find(folder)
