@@ -16,7 +16,7 @@ from handler.errors import ReplyTooLarge
 from handler.heap import Heap
 from handler.jobs import Job, Opened, prepare
 from handler.request import parse_request
-from handler.response import CLIENT_ERRORS, Reply, description_reply, error_reply, request_reply
+from handler.response import Reply, description_reply, error_reply, request_reply, told_to_clients
 from handler.settings import Settings
 from model.captioner import Captioner
 
@@ -69,7 +69,7 @@ class CaptionerHandler:
 
     def open(self, item: Mapping[str, object], headers: Mapping[str, object]) -> Opened | Reply:
         """Read one request as far as the network, or reply to it: with an error, or a description."""
-        if headers.get("describe") == "True":
+        if asks_for_description(item, headers):
             return self.describe()
         try:
             request = parse_request(item, headers, self.settings.max_photos)
@@ -107,7 +107,17 @@ class CaptionerHandler:
         return description_reply(self.model, self.options, self.settings.described_limits(), runtime)
 
 
+def asks_for_description(item: Mapping[str, object], headers: Mapping[str, object]) -> bool:
+    """Tell `GET /models/NAME?customized=true` of the management port from a client's own header.
+
+    TorchServe sets the header `describe` for it and hands nothing over. From the inference port there
+    is always a body, if an empty one, except for a form without fields, which names its content type.
+    """
+    typed = any(name.lower() == "content-type" for name in headers)
+    return headers.get("describe") == "True" and not item and not typed
+
+
 def log(error: Exception) -> None:
     """Keep what is no fault of the client; the rest is for the client alone."""
-    if type(error) not in CLIENT_ERRORS:
+    if told_to_clients(error) is None:
         logger.error("a request failed", exc_info=error)

@@ -12,7 +12,7 @@ from handler.settings import Settings
 from handler.wish import Wish, read_wish
 from model.batch import milliseconds
 from model.captioner import Captioner
-from model.errors import ImageTooLarge
+from model.errors import ImageTooLarge, TooManyScans
 from model.explain.bounds import GRADIENT_STEPS, ExplainBounds
 from model.image import decode, to_tensor
 from model.options import GenerationOptions
@@ -62,7 +62,8 @@ def prepare(
     left = settings.max_pixels
     for one in judged:
         job = one if isinstance(one, Exception) else load(one, left, captioner, share)
-        if isinstance(job, ImageTooLarge) and left < settings.max_pixels:
+        too_large = isinstance(job, ImageTooLarge) and not isinstance(job, TooManyScans)
+        if too_large and left < settings.max_pixels:
             job = ImageTooLarge(f"the photos of a request may have {settings.max_pixels} pixels together")
         if isinstance(job, Job):
             left -= job.size[0] * job.size[1]

@@ -7,6 +7,8 @@ import re
 from handler.errors import RequestError
 
 DATA_URL = re.compile(r"data:[^,;]*(;[^,;]*)*;base64,", re.IGNORECASE | re.ASCII)
+WHITE_SPACE = dict.fromkeys(code for code in range(0x10000) if chr(code).isspace())
+"""For `str.translate`, which leaves it out; to split there would take twenty times the text's memory."""
 LONGEST_PREFIX = 200  # characters of a data: URL before its data
 
 
@@ -26,7 +28,7 @@ def from_json(value: object, where: str) -> bytes:
     elif "://" in value[:20]:
         raise RequestError("is a URL, and none is fetched: send the photo itself, as base64", where)
     try:
-        data = base64.b64decode("".join(value.split()), validate=True)
+        data = base64.b64decode(value.translate(WHITE_SPACE), validate=True)
     except (binascii.Error, ValueError):
         raise RequestError("is not valid base64", where) from None
     if not data:

@@ -122,7 +122,12 @@ def error_reply(error: Exception) -> Reply:
 
 def status_of(error: Exception) -> HTTPStatus:
     """Return the HTTP status of an error: that of `CLIENT_ERRORS`, else 500."""
-    return CLIENT_ERRORS.get(type(error), INTERNAL)[0]
+    return (told_to_clients(error) or INTERNAL)[0]
+
+
+def told_to_clients(error: Exception) -> tuple[HTTPStatus, str] | None:
+    """Return status and type of an error that `CLIENT_ERRORS` has, or one that it is a case of."""
+    return next((CLIENT_ERRORS[kind] for kind in type(error).__mro__ if kind in CLIENT_ERRORS), None)
 
 
 def error_body(error: Exception, where: str | None) -> dict[str, Any]:
@@ -130,8 +135,8 @@ def error_body(error: Exception, where: str | None) -> dict[str, Any]:
 
     The reason for what is not the client's doing stays in the server's log.
     """
-    status, kind = CLIENT_ERRORS.get(type(error), INTERNAL)
-    known = type(error) in CLIENT_ERRORS
+    known = told_to_clients(error)
+    status, kind = known or INTERNAL
     message = str(error) if known else "captioning failed; the server's log has the reason"
     field = getattr(error, "field", None) or (where if known else None)
     # The code is in the body too: gRPC carries the body alone.

@@ -4,6 +4,7 @@ CaptionerError
 ├── ImageError              the bytes of one photo cannot be used
 │   ├── NotAnImage          Pillow recognises no format, or the data is broken
 │   └── ImageTooLarge       more pixels than the bound (a decompression bomb)
+│       └── TooManyScans    a JPEG that would be decoded over and over
 ├── OptionError             a generation option is unknown or out of its range
 ├── ExplanationTimeout      an explanation takes longer than it may
 └── CheckpointError         a checkpoint folder cannot be used
@@ -29,6 +30,10 @@ class NotAnImage(ImageError):
 
 class ImageTooLarge(ImageError):
     """The photo holds more pixels than the configured bound."""
+
+
+class TooManyScans(ImageTooLarge):
+    """The photo is a JPEG that would be decoded more often than is allowed, whatever its size."""
 
 
 class OptionError(CaptionerError):

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from model.errors import ConfigError, ImageTooLarge, NotAnImage
+from model.errors import ConfigError, ImageTooLarge, NotAnImage, TooManyScans
 from model.jpeg import count_scans
 
 Image.init()  # registers all readers; `Image.open(formats=…)` knows only registered ones
@@ -109,7 +109,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         _check_size(image, max_pixels)
         if image.format in ("JPEG", "MPO") and count_scans(data, MAX_SCANS) > MAX_SCANS:
-            raise ImageTooLarge(f"the photo has more than the {MAX_SCANS} scans allowed")
+            raise TooManyScans(f"the photo has more than the {MAX_SCANS} scans allowed")
         image.load()
         return to_rgb(upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -16,8 +16,10 @@ from model.captioner import Caption
 from model.errors import OptionError
 from model.explain.explainer import Explainer
 from model.explain.explanation import Explanation, Method
+from model.image import MAX_SCANS
 from model.options import GenerationOptions
 from tests.handler.conftest import Item, NewContext, as_base64, ask, body
+from tests.model.test_jpeg import with_scans
 from tests.tiny import photo
 
 
@@ -355,6 +357,31 @@ def test_describe_says_how_captions_are_made(handler: CaptionerHandler, new_cont
     assert reply["options"]["num_beams"] == handler.captioner.options.num_beams
     assert reply["limits"] == handler.settings.described_limits()
     assert reply["runtime"] == {"dtype": "float32", "threads": torch.get_num_threads()}
+
+
+@pytest.mark.parametrize(
+    ("item", "headers"),
+    [
+        ({"body": bytearray()}, {}),
+        ({}, {"content-Type": "multipart/form-data; boundary=x"}),  # a form without fields
+        (body(0), {}),
+    ],
+)
+def test_a_client_is_not_told_what_the_operator_is(
+    handler: CaptionerHandler, new_context: NewContext, item: Item, headers: dict[str, str]
+) -> None:
+    [(_, reply)] = ask(handler, new_context, [item], describe="True", **headers)
+    assert not reply.keys() & {"limits", "options", "runtime"}
+
+
+def test_the_scans_of_a_photo_are_not_blamed_on_the_pixels_of_others(
+    handler: CaptionerHandler, new_context: NewContext
+) -> None:
+    scans = base64.b64encode(with_scans(MAX_SCANS + 1, (10, 10))).decode()
+    [(_, reply)] = ask(handler, new_context, [{"body": {"instances": [as_base64(0), scans]}}])
+    error = reply["predictions"][1]["error"]
+    assert (error["code"], error["type"]) == (413, "image_too_large")
+    assert "scans" in error["message"]
 
 
 def test_nothing_of_a_photo_or_text_is_logged(

@@ -8,7 +8,7 @@ import pytest
 
 from handler.entries import Entry, Form, Request
 from handler.errors import Busy, ReplyTooLarge, RequestError
-from handler.response import error_reply, photo_body, request_reply
+from handler.response import CLIENT_ERRORS, error_body, error_reply, photo_body, request_reply, status_of
 from model.captioner import Caption, Token
 from model.errors import ExplanationTimeout, ImageTooLarge, NotAnImage, OptionError
 
@@ -94,6 +94,13 @@ def test_what_the_client_did_wrong_is_said(error: Exception, code: int, kind: st
     entry = ENTRY if field else RequestError("")
     reply = request_reply(Request(Form.SINGLE, (entry,)), [error], MODEL)
     assert (reply.status, json.loads(reply.body)) == (code, {"error": expected})
+
+
+@pytest.mark.parametrize("kind", CLIENT_ERRORS)
+def test_a_special_case_of_an_error_is_that_error(kind: type[Exception]) -> None:
+    special = type("Special", (kind,), {"__init__": lambda self: None})()
+    assert status_of(special) == CLIENT_ERRORS[kind][0]
+    assert error_body(special, None)["error"]["type"] == CLIENT_ERRORS[kind][1]
 
 
 def test_an_internal_error_points_to_the_log() -> None:

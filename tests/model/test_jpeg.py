@@ -19,10 +19,11 @@ def encoded(mode: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def with_scans(number: int) -> bytes:
-    """A progressive JPEG of 7,000 × 7,000 pixels, all of them 0."""
+def with_scans(number: int, size: tuple[int, int] = (7000, 7000)) -> bytes:
+    """A progressive JPEG whose pixels are all 0."""
     table = b"\xff\xdb\0\x43\0" + b"\1" * 64
-    frame = b"\xff\xc2\0\x0b\x08\x1b\x58\x1b\x58\1\1\x11\0"
+    width, height = (side.to_bytes(2) for side in size)
+    frame = b"\xff\xc2\0\x0b\x08" + height + width + b"\1\1\x11\0"
     code = b"\xff\xc4\0\x14\0\1" + bytes(16)  # one code, of one bit
     return b"\xff\xd8" + table + frame + code + SCAN * number + END
 

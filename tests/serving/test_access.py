@@ -103,6 +103,17 @@ def test_describe_reaches_the_handler(server: Server) -> None:
     assert described["customizedMetadata"]["runtime"]["threads"] >= 1
 
 
+@pytest.mark.parametrize("path", ["/predictions/tiny", "/tiny/predict", "/v1/models/tiny:predict"])
+@pytest.mark.parametrize(
+    "kind", [None, "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"]
+)
+def test_describe_is_for_the_management_port_alone(server: Server, path: str, kind: str | None) -> None:
+    headers = server.headers() | {"describe": "True"} | ({"Content-Type": kind} if kind else {})
+    reply = requests.post(f"{server.config.inference.url}{path}", headers=headers, timeout=10)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["type"] == "bad_request"
+
+
 def test_metrics_are_served_without_a_key(server: Server) -> None:
     text = requests.get(f"{server.config.metrics.url}/metrics", timeout=10).text
     assert 'ts_inference_requests_total{model_name="tiny"' in text
