@@ -9,6 +9,7 @@ OUT = runs/train
 SPLIT = dev
 CASES = 10000
 SEED = 0
+PORTABLE = tests/model tests/checkpoints
 PYTHON := $(shell command -v python3.11 || command -v python3)
 
 BIN := .venv/bin
@@ -17,7 +18,7 @@ ENV_DEV := .venv/.installed-dev
 STUBS := serving/inference_pb2.py
 OPENMP := OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=30000
 
-.PHONY: help serve token caption stop archive train evaluate bench bench-heatmaps fuzz test lint check clean
+.PHONY: help serve token caption stop archive train evaluate bench bench-heatmaps fuzz test lint check clean test-fast test-portable
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -61,8 +62,17 @@ bench-heatmaps: $(ENV_DEV)  ## train a captioner of drawn shapes and score the h
 fuzz: $(ENV_DEV) $(STUBS)  ## send a server bad requests of all kinds, good photos among them [CASES=10000 SEED=0 CHECKPOINT=]
 	@$(OPENMP) $(BIN)/python -m fuzz --checkpoint "$(CHECKPOINT)" --cases "$(CASES)" --seed "$(SEED)"
 
-test: $(ENV_DEV) $(STUBS)  ## run the tests
+test: $(ENV_DEV) $(STUBS)  ## run the tests, in a random order that is printed
 	$(BIN)/python -m pytest
+
+test-fast: $(ENV_DEV) $(STUBS)  ## run the tests of engine and handler
+	$(BIN)/python -m pytest -q -m engine tests/model tests/handler tests/checkpoints
+
+test-portable: $(ENV_DEV)  ## run the tests of the engine as other processors would [PORTABLE="tests/model"]
+	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q $(PORTABLE)
+	ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest -q $(PORTABLE)
+	ONEDNN_MAX_CPU_ISA=AVX2 TEST_THREADS=1 $(BIN)/python -m pytest -q $(PORTABLE)
+	ONEDNN_MAX_CPU_ISA=AVX2 TEST_THREADS=2 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q $(PORTABLE)
 
 lint: $(ENV_DEV) $(STUBS)  ## check style and types
 	$(BIN)/ruff check .

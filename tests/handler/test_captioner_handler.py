@@ -57,7 +57,7 @@ def test_a_batch_equals_singles(handler: CaptionerHandler, new_context: NewConte
     assert len({reply["caption"] for reply in singles}) > 16  # the photos do differ
     for one, other in zip(singles, together, strict=True):
         assert [c["caption"] for c in one["captions"]] == [c["caption"] for c in other["captions"]]
-        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+        assert one["score"] == pytest.approx(other["score"], rel=1e-4)
 
 
 def test_the_photos_of_a_batch_share_one_run_of_the_encoder(
@@ -119,7 +119,8 @@ def test_each_photo_gets_what_it_would_have_got_alone(
         if "error" in one:
             continue
         assert [c["caption"] for c in one["captions"]] == [c["caption"] for c in other["captions"]]
-        assert [c["score"] for c in one["captions"]] == pytest.approx([c["score"] for c in other["captions"]])
+        scores = [[caption["score"] for caption in reply["captions"]] for reply in (one, other)]
+        assert scores[0] == pytest.approx(scores[1], rel=1e-4)
         if "explanation" in one:
             grids = [[h["values"] for h in body["explanation"]["heatmaps"]] for body in (one, other)]
             torch.testing.assert_close(torch.tensor(grids[0]), torch.tensor(grids[1]), atol=1e-4, rtol=0)

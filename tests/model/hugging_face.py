@@ -24,12 +24,13 @@ TheirModel: TypeAlias = Any
 def random_model(
     seed: int, *, end_tokens: tuple[int, ...] = (1,), tied: bool = True, image_size: int | None = None
 ) -> TheirModel:
-    """A model whose dimensions are drawn; its weights are wide, so that its outputs vary."""
+    """A model whose dimensions are drawn; its weights pass on about what they get, as trained ones do."""
     draw = random.Random(seed)
     torch.manual_seed(seed)
     patch_size = draw.choice([4, 8, 16])
+    width = draw.choice([16, 32, 48])
     encoder = ViTConfig(
-        hidden_size=draw.choice([16, 32, 48]),
+        hidden_size=width,
         num_hidden_layers=draw.choice([1, 2, 3]),
         num_attention_heads=draw.choice([1, 2, 4]),
         intermediate_size=draw.choice([24, 64]),
@@ -38,12 +39,12 @@ def random_model(
         qkv_bias=draw.random() < 0.7,
         hidden_act=draw.choice(["gelu", "relu"]),
         layer_norm_eps=draw.choice([1e-12, 1e-3]),
-        initializer_range=0.3,
+        initializer_range=width**-0.5,
     )
     decoder = GPT2Config(
         vocab_size=draw.choice([23, 40, 97]),
         n_positions=32,
-        n_embd=draw.choice([32, 64]),
+        n_embd=(width := draw.choice([32, 64])),
         n_layer=draw.choice([1, 2, 3]),
         n_head=draw.choice([1, 2, 4]),
         n_inner=draw.choice([None, 40]),
@@ -53,7 +54,7 @@ def random_model(
         scale_attn_by_inverse_layer_idx=draw.random() < 0.5,
         tie_word_embeddings=tied,
         add_cross_attention=True,
-        initializer_range=0.3,
+        initializer_range=width**-0.5,
     )
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
     config.tie_word_embeddings = False  # of encoder and decoder
@@ -71,6 +72,22 @@ def random_model(
         last = model.decoder.transformer.ln_f  # leans towards the end tokens, so that captions do end
         last.bias += model.decoder.lm_head.weight[list(end_tokens)].sum(dim=0) * draw.choice([0.3, 0.6, 0.9])
     return model
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Compare what two networks computed, by the spread of the values.
+
+    In float64 rounding is out of the way: equal to 1e-9, the two do the same. In float32 they
+    round in the order of a processor's kernels, and a thousandth is allowed.
+    """
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    allowed = 1e-9 if found.dtype == torch.float64 else 1e-3
+    assert (found - expected).abs().max() <= allowed * expected.std()
+
+
+DTYPES = (torch.float64, torch.float32)
+"""Number formats to compare networks in."""
 
 
 def random_pixels(model: TheirModel, batch: int, seed: int = 0) -> torch.Tensor:

@@ -129,7 +129,7 @@ def test_wide_beams_find_what_exhaustive_search_finds(
         for place, hypothesis in enumerate(best):
             length = int(found.lengths[image, place])
             assert found.tokens[image, place, :length].tolist() == hypothesis.tokens
-            assert found.scores[image, place].item() == pytest.approx(hypothesis.score, abs=1e-5)
+            assert found.scores[image, place].item() == pytest.approx(hypothesis.score, rel=1e-5, abs=1e-5)
             assert found.logprobs[image, place, :length].tolist() == pytest.approx(
                 hypothesis.logprobs, abs=1e-5
             )
@@ -166,7 +166,7 @@ def test_images_of_a_batch_do_not_see_each_other() -> None:
         for name in ("tokens", "lengths", "logprobs", "scores"):
             ours, theirs = getattr(together, name)[image], getattr(alone, name)[0]
             width = min(ours.shape[-1], theirs.shape[-1])
-            torch.testing.assert_close(ours[..., :width], theirs[..., :width], rtol=0, atol=1e-6)
+            torch.testing.assert_close(ours[..., :width], theirs[..., :width], rtol=1e-5, atol=1e-5)
 
 
 def test_a_prompt_is_continued_and_not_counted() -> None:

@@ -45,7 +45,7 @@ def test_a_batch_says_what_its_photos_alone_say(
     for one, other in zip(together, alone, strict=True):
         assert len(one) == options.num_captions
         for batched, single in zip(one, other, strict=True):
-            assert batched.score == pytest.approx(single.score, rel=1e-5, abs=1e-5)
+            assert batched.score == pytest.approx(single.score, rel=1e-4, abs=1e-4)
             assert [token.text for token in batched.tokens] == [token.text for token in single.tokens]
             assert [token.logprob for token in batched.tokens] == pytest.approx(
                 [token.logprob for token in single.tokens], abs=1e-4

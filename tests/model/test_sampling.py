@@ -42,7 +42,7 @@ def test_the_distribution_is_that_of_transformers(temperature: float, top_k: int
     logits = torch.randn(20, 120, generator=torch.Generator().manual_seed(top_k)) * 3
     logits[:, 7] = -torch.inf  # ruled out by a constraint
     ours = filtered(logits, options)
-    torch.testing.assert_close(ours, warped(logits, options), rtol=0, atol=1e-7)
+    torch.testing.assert_close(ours, warped(logits, options), rtol=1e-5, atol=1e-6)
     assert (ours[:, 7] == 0).all()
 
 
