@@ -22,7 +22,8 @@ from huggingface_hub.errors import (
 
 from archive.errors import ArchiveError
 
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+NAME = r"(?!.*(?:--|\.\.))[A-Za-z0-9_](?:[\w.-]{,94}[A-Za-z0-9_])?"
+REPOSITORY = re.compile(rf"(?=.{{1,96}}$){NAME}/{NAME}", re.ASCII)
 DESCRIPTIONS = ["*.json", "*.txt", "README.md", "LICENSE*"]
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # best first
 

@@ -26,6 +26,7 @@ def read_config(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> ModelC
         "layer_norm_eps": 1e-5,
         "attention_probs_dropout_prob": vision.get("attention_dropout", 0.0),
     } | dict(vision)
+    vision["qkv_bias"] = True  # transformers' BLIP has one, whatever its config says
     encoder = VisionConfig(**known_fields(VisionConfig, vision))
     # The text's own idea of the width of image tokens is wrong in the large checkpoint.
     text = {**text, "encoder_hidden_size": encoder.hidden_size}

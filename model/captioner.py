@@ -105,8 +105,8 @@ class Captioner:
         prompt: str = "",
     ) -> list[tuple[Caption, ...]]:
         """Describe encoded photos, image tokens (B, S, C), as `caption` does."""
-        beginning = self.tokenizer.encode(prompt)
         self.check_options(options, prompt)
+        beginning = self.tokenizer.encode(prompt)
         decoder, config = self.model.decoder, self.model.config
         batch = len(image_tokens)
         cross = decoder.cross_keys_values(image_tokens)  # once per image, shared by its sequences

@@ -110,20 +110,27 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype 
     """Write a ViT + GPT-2 checkpoint that transformers reads, too; weights are stored in `dtype`.
 
     The folder is written aside and renamed, so that it is never seen half-written; what else an
-    older folder of that name held is gone.
+    older folder of that name held is gone. Raises WeightsError, and leaves all as it was, for weights
+    that are packed or too large for `dtype`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         model = checkpoint.model
         state = model.state_dict()
-        table = vit_gpt2.key_table(model.config) | dict([vit_gpt2.VIT_GPT2.output])
+        output, source = vit_gpt2.VIT_GPT2.output
+        table = vit_gpt2.key_table(model.config) | {output: source}
         weights: dict[str, Tensor] = {}
+        missing = sorted(table.keys() - state.keys() - {output})  # it is tied, perhaps
+        if missing:
+            raise WeightsError(f"a network packed for captioning cannot be saved: {', '.join(missing)}")
         for name, source in table.items():
             if name not in state:
-                continue  # the output layer, where it is tied
+                continue
             parts = state[name].detach().to(device="cpu", dtype=dtype).chunk(len(source.names))
             for key, part in zip(source.names, parts, strict=True):
+                if not part.isfinite().all():
+                    raise WeightsError(f"{key} holds values that {dtype} has no finite number for")
                 weights[key] = (part.T if source.transposed else part).contiguous()
         save_file(weights, aside / "model.safetensors", metadata={"format": "pt"})
         config = vit_gpt2.write_config(model.config) | {"dtype": str(dtype).removeprefix("torch.")}

@@ -229,7 +229,7 @@ def _flag(config: object, where: str, names: str) -> None:
 def _fraction(config: object, where: str, names: str) -> None:
     for name in names.split():
         value = getattr(config, name)
-        if not isinstance(value, int | float) or not 0 <= value < 1:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
             raise ConfigError(f"{where}.{name} is {value!r}: a number from 0 to below 1 is needed")
 
 

@@ -5,6 +5,7 @@ that published checkpoints were trained with.
 """
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,11 +49,11 @@ class ImageConfig:
         if any(type(side) is not int or side < 1 for side in self.size):
             raise ConfigError(f"size is {self.size}: positive numbers of pixels are needed")
         for name, values in (("image_mean", self.mean), ("image_std", self.std)):
-            if len(values) != 3 or not all(isinstance(value, int | float) for value in values):
+            if len(values) != 3 or not all(map(_is_number, values)):
                 raise ConfigError(f"{name} is {values}: three numbers are needed")
         if min(self.std) <= 0:
             raise ConfigError(f"image_std is {self.std}: numbers above 0 are needed")
-        if not isinstance(self.rescale_factor, int | float):
+        if not _is_number(self.rescale_factor):
             raise ConfigError(f"rescale_factor is {self.rescale_factor!r}: a number is needed")
 
     @classmethod
@@ -91,6 +92,10 @@ class ImageConfig:
             "image_mean": list(self.mean),
             "image_std": list(self.std),
         }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _channels(raw: Mapping[str, Any], name: str) -> tuple[float, ...]:

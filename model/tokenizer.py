@@ -1,6 +1,6 @@
 """Token ids ↔ text, from the tokenizer files of a checkpoint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from os.path import commonprefix
 from pathlib import Path
@@ -9,6 +9,9 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from model.errors import ConfigError
+
+WINDOW = 16
+"""Tokens that are decoded again at least, to find what the next one adds."""
 
 
 class Tokenizer:
@@ -56,13 +59,31 @@ class Tokenizer:
         A special token adds nothing. Where a character is spread over several byte-level
         tokens, the token that completes it adds it whole.
         """
-        text = self.decode(ids)
-        prefixes = [self.decode(ids[:end]) for end in range(1, len(ids))]
         # A prefix may differ from the whole near its end: a character that is not complete, a
         # space before an apostrophe. What it shares with the whole is what is settled by then.
-        ends = [0, *(_shared(prefix, text) for prefix in prefixes), len(text)]
+        text = self.decode(ids)
+        ends = [0, *self._shared_with(text, ids), len(text)]
         settled = list(accumulate(ends, max))
         return [text[start:end] for start, end in pairwise(settled)] if ids else []
+
+    def _shared_with(self, text: str, ids: Sequence[int]) -> Iterator[int]:
+        """For each prefix of `ids`, how many characters of its text are those of `text`, the whole's.
+
+        What is settled is not decoded again for each prefix, which would cost the square of their
+        number: `known` characters are the text of `ids[:place]`, and decoding starts at `back`, a
+        window earlier, since what a token adds may depend on those before it.
+        """
+        back, place, known, context = 0, 0, 0, ""
+        for end in range(1, len(ids)):
+            window = self.decode(ids[back:end])
+            alike = window.startswith(context)
+            new = window[len(context) :] if alike else self.decode(ids[:end])[known:]
+            shared = _shared(new, text[known : known + len(new)])
+            yield known + shared
+            if shared == len(new) and end - place >= WINDOW:
+                known += shared
+                back, place = place, end
+                context = self.decode(ids[back:place])
 
 
 def _shared(one: str, other: str) -> int:

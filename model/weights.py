@@ -9,7 +9,7 @@ Each weight is read when asked for, so that loading needs little more memory tha
 Of a pickle, only tensors are ever read (`weights_only`): it cannot run code.
 """
 
-import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,9 @@ def weight_files(folder: Path) -> list[Path]:
             shards = read_json(folder / sharded).get("weight_map")
             if not isinstance(shards, Mapping):
                 raise CheckpointError(f"{folder / sharded} has no weight_map")
+            for name in shards.values():
+                if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
+                    raise CheckpointError(f"{folder / sharded}: {name!r} names no file of its folder")
             return [folder / name for name in sorted(set(shards.values()))]
     raise CheckpointError(f"{folder} holds no weights: one of {', '.join(SINGLE + SHARDED)} is needed")
 
@@ -59,7 +62,7 @@ def open_weights(folder: Path) -> dict[str, Weight]:
             raise CheckpointError(f"{path} does not exist, though the index names it") from None
         except SafetensorError as error:
             raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        except Exception as error:  # torch's readers raise almost anything on broken data
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"{path} is not a file of tensors alone: {reason}") from None
     return weights
@@ -83,7 +86,11 @@ def _safetensors(path: Path) -> dict[str, Weight]:
 
 
 def _pickled(path: Path) -> dict[str, Weight]:
-    content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    # The format of torch before 1.6 is no zip file and cannot be mapped.
+    with path.open("rb") as file:
+        mapped = file.read(4) == b"PK\x03\x04"
+    with warnings.catch_warnings(action="ignore"):  # of pickles that are refused next
+        content = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError("it does not map names to tensors")
 

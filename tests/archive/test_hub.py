@@ -1,5 +1,6 @@
 """Repositories of a hub: a server on this machine that speaks its protocol stands in for it."""
 
+import ast
 import hashlib
 import http.server
 import json
@@ -120,6 +121,9 @@ def test_a_repository_is_fetched_and_serves_again_without_the_hub(hub: str, tmp_
         (["owner/gated"], "owner/gated needs a token: set HF_TOKEN"),
         (["owner/tiny", "nowhere"], "owner/tiny has no revision 'nowhere'"),
         (["no-such-folder"], "no-such-folder is neither a folder nor an OWNER/NAME"),
+        (["../nowhere"], "../nowhere is neither a folder nor an OWNER/NAME"),
+        (["./nowhere"], "./nowhere is neither a folder nor an OWNER/NAME"),
+        (["owner/no--name"], "owner/no--name is neither a folder nor an OWNER/NAME"),
         (["model", "main"], "model is a folder: a revision (main) is for the hub's repositories"),
     ],
 )
@@ -129,6 +133,16 @@ def test_what_cannot_be_had_is_said_in_one_line(
     done = find(tmp_path, hub, *arguments)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"error: {said}")
+
+
+def test_what_the_hub_is_read_with_is_a_requirement_of_its_own() -> None:
+    own, _ = (ROOT / "requirements.txt").read_text().split("# what these bring along")
+    tree = ast.parse((ROOT / "archive" / "hub.py").read_text())
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    packages = {str(module).partition(".")[0] for module in modules}
+    foreign = packages - sys.stdlib_module_names - {"archive"}
+    assert foreign == {"huggingface_hub", "httpx2"}
+    assert all(f"\n{package}==" in own for package in foreign)
 
 
 def test_no_hub_and_no_cache(tmp_path: Path) -> None:

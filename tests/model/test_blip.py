@@ -23,7 +23,7 @@ SHAPES = range(20)  # seeds of the drawn dimensions
 TheirBlip: TypeAlias = Any
 
 
-def random_blip(seed: int) -> TheirBlip:
+def random_blip(seed: int, *, qkv_bias: bool = True) -> TheirBlip:
     """A BLIP whose dimensions are drawn; its weights pass on about what they get, as trained ones do."""
     draw = random.Random(seed)
     torch.manual_seed(seed)
@@ -36,6 +36,7 @@ def random_blip(seed: int) -> TheirBlip:
         "image_size": patch_size * draw.choice([2, 3]),
         "patch_size": patch_size,
         "layer_norm_eps": draw.choice([1e-5, 1e-3]),
+        "qkv_bias": qkv_bias,
     }
     text = {
         "vocab_size": draw.choice([23, 40, 97]),
@@ -80,6 +81,14 @@ def test_numbers_are_those_of_transformers(seed: int, dtype: torch.dtype, tmp_pa
     expected = theirs.text_decoder(input_ids=tokens, encoder_hidden_states=image).logits
     assert expected.std() > 0.3
     assert_close(ours(pixels, tokens), expected)
+
+
+@torch.inference_mode()
+def test_attention_has_a_bias_whatever_the_config_says(tmp_path: Path) -> None:
+    theirs = random_blip(1, qkv_bias=False).double()
+    ours = engine_model(save(theirs, tmp_path), torch.float64)
+    pixels = random_pixels(theirs, 2, 1).double()
+    assert_close(ours.encode(pixels), theirs.vision_model(pixels).last_hidden_state)
 
 
 def drawn_options(seed: int) -> GenerationOptions:

@@ -52,6 +52,17 @@ def test_a_batch_says_what_its_photos_alone_say(
             )
 
 
+def test_a_long_prompt_is_refused_unread(
+    captioner: Captioner, photos: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    encode = captioner.tokenizer.encode
+    monkeypatch.setattr(captioner.tokenizer, "encode", lambda text: read.append(text) or encode(text))
+    with pytest.raises(OptionError, match="prompt: has 5000 characters"):
+        captioner.caption(photos[:1], prompt="dogs " * 1000)
+    assert read == []
+
+
 def test_photos_are_told_apart(captioner: Captioner, photos: list[torch.Tensor]) -> None:
     """Guards the test above, which equal captions everywhere would pass."""
     best = [captions[0].text for captions in captioner.caption(photos, SEARCHES[1])]

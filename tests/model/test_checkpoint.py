@@ -1,6 +1,7 @@
 """Checkpoint folders: read whole or refused with everything that is wrong, written whole or not at all."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -257,3 +258,22 @@ def test_weights_go_to_the_dtype_that_is_asked_for(folder: Path) -> None:
     loaded = load_checkpoint(folder, dtype=torch.bfloat16).model
     expected = load_file(folder / "model.safetensors")[WTE].bfloat16()
     assert torch.equal(loaded.decoder.embedding.tokens.weight, expected)
+
+
+def test_a_packed_network_is_not_written_in_part(folder: Path, tmp_path: Path) -> None:
+    """Packed layers keep their weights where no table of keys finds them."""
+    loaded = load_checkpoint(folder)
+    loaded.model.encoder.blocks[0].mlp = torch.nn.Identity()
+    with pytest.raises(WeightsError, match=r"cannot be saved.*encoder\.blocks\.0\.mlp\.up\.weight"):
+        save_checkpoint(tmp_path / "saved", loaded)
+    assert list(tmp_path.glob("*saved*")) == []
+
+
+@pytest.mark.parametrize("value", [70_000.0, math.nan, math.inf])
+def test_a_weight_that_cannot_be_stored_is_named(value: float, folder: Path, tmp_path: Path) -> None:
+    loaded = load_checkpoint(folder)
+    with torch.no_grad():
+        loaded.model.decoder.embedding.positions.weight[3, 4] = value
+    with pytest.raises(WeightsError, match=r"decoder\.transformer\.wpe\.weight.*float16"):
+        save_checkpoint(tmp_path / "saved", loaded)
+    assert list(tmp_path.glob("*saved*")) == []

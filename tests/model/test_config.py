@@ -44,6 +44,8 @@ def changed(path: str, value: object) -> dict[str, Any]:
 JUNK: tuple[object, ...] = ("x", [1], {}, -1, 0)
 NO_NUMBERS: tuple[object, ...] = ("x", [1], {}, None)
 UNSUPPORTED: list[tuple[str, object]] = [
+    *((f"encoder.{name}", False) for name in ("layer_norm_eps", "hidden_dropout_prob")),
+    *((f"decoder.{name}", False) for name in ("layer_norm_epsilon", "resid_pdrop")),
     ("model_type", "git"),
     ("model_type", None),
     ("encoder", None),

@@ -1,5 +1,6 @@
 """The tensor of a photo is what transformers' image processor makes of it."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,12 @@ def test_rescaling_and_normalising_can_be_left_out() -> None:
         ({"resample": 17}, "resample"),
         ({"resample": "bilinear"}, "resample"),
         ({"image_mean": [0.5]}, "image_mean"),
+        ({"image_mean": [0.5, math.nan, 0.5]}, "image_mean"),
+        ({"image_mean": [0.5, True, 0.5]}, "image_mean"),
+        ({"image_std": [0.5, 0.5, math.nan]}, "image_std"),
+        ({"image_std": [0.5, 0.5, math.inf]}, "image_std"),
+        ({"rescale_factor": math.nan}, "rescale_factor"),
+        ({"rescale_factor": False}, "rescale_factor"),
         ({"image_std": [0.5, 0.5]}, "image_std"),
         ({"image_std": [0.5, 0.5, 0.0]}, "image_std"),
         ({"image_mean": 0.5}, "image_mean"),

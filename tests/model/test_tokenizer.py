@@ -1,5 +1,8 @@
 """Text ↔ ids as transformers' own tokenizer does it; the pieces of a caption add up to it."""
 
+import random
+from itertools import accumulate, pairwise
+from os.path import commonprefix
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from model.tokenizer import Tokenizer
 from tests.model.tokens import END, byte_level_tokenizer
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "checkpoints" / "vit-gpt2"
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "flickr8k-small"
 SENTENCES = [
     "a dog runs through the snow",
     " a man in a red shirt , jumping",
@@ -71,6 +75,63 @@ def test_a_caption_cut_inside_a_character_still_adds_up() -> None:
     ids = tokenizer.encode("x🐕y")
     for tokens in (ids[:3], [*ids[:3], *ids[-1:]], [*ids[:2], 0, *ids[2:]], ids[1:3] + ids[2:]):
         assert "".join(tokenizer.pieces(tokens)) == tokenizer.decode(tokens)
+
+
+def by_prefixes(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
+    """The definition: every prefix decoded, and what it shares with the whole is settled."""
+    text = tokenizer.decode(ids)
+    prefixes = [tokenizer.decode(ids[:end]) for end in range(1, len(ids))]
+    shared = [len(commonprefix([one, text])) for one in prefixes]  # noqa: RUF071
+    settled = list(accumulate([0, *shared, len(text)], max))
+    return [text[start:end] for start, end in pairwise(settled)] if ids else []
+
+
+def word_pieces(tmp_path: Path) -> Tokenizer:
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "a",
+        "do",
+        "n",
+        "'",
+        "t",
+        "s",
+        ".",
+        "##og",
+        "##s",
+        "é",
+    ]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
+    return Tokenizer.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("kind", ["bytes", "words", "shipped"])
+def test_pieces_are_those_of_their_definition(kind: str, seed: int, tmp_path: Path) -> None:
+    draw = random.Random(seed)
+    if kind == "shipped":
+        tokenizer = Tokenizer.from_folder(SHIPPED)
+    else:
+        tokenizer = byte_level_tokenizer() if kind == "bytes" else word_pieces(tmp_path)
+    if seed % 2:
+        ids = [draw.randrange(tokenizer.vocab_size) for _ in range(draw.randrange(120))]
+    else:  # text, and a token now and then that breaks its characters
+        text = " ".join(draw.choice(SENTENCES) for _ in range(draw.randrange(12)))
+        ids = [one for one in tokenizer.encode(text) if draw.random() < 0.98]
+    assert tokenizer.pieces(ids) == by_prefixes(tokenizer, ids)
+
+
+def test_the_cost_of_pieces_is_that_of_their_number() -> None:
+    tokenizer = byte_level_tokenizer()
+    decoded: list[int] = []
+    decode = tokenizer.decode
+    tokenizer.decode = lambda ids: decoded.append(len(ids)) or decode(ids)  # type: ignore[method-assign,func-returns-value]
+    ids = tokenizer.encode("two dogs 🐕 run on the snow. " * 100)
+    tokenizer.pieces(ids)
+    assert sum(decoded) < 100 * len(ids)
 
 
 def test_no_tokens_no_pieces() -> None:

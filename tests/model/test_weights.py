@@ -1,11 +1,12 @@
 """Every published file form holds the same weights, and none can run code."""
 
+import json
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from model.checkpoint import load_checkpoint
 from model.errors import CheckpointError
@@ -82,6 +83,22 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(CheckpointError, match=shard.name):
         open_weights(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../outside.safetensors", "/outside.safetensors", "", ".", 3, None, ["x"]])
+def test_a_shard_is_a_file_of_the_folder(name: object, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    save_file({"weight": torch.ones(2)}, tmp_path / "outside.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"weight": name}}))
+    with pytest.raises(CheckpointError, match="names no file of its folder"):
+        open_weights(folder)
+
+
+def test_a_pickle_in_the_format_of_old_is_read(tmp_path: Path) -> None:
+    weights = {"weight": torch.arange(6.0).view(2, 3)}
+    torch.save(weights, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    assert torch.equal(open_weights(tmp_path)["weight"].read(), weights["weight"])
 
 
 def test_no_weights_at_all(tiny_folder: Path, tmp_path: Path) -> None:
