@@ -17,6 +17,10 @@ ENV := .venv/.installed
 ENV_DEV := .venv/.installed-dev
 STUBS := serving/inference_pb2.py
 OPENMP := OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=30000
+ARCHIVE = $(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)" --version "$(VERSION)" \
+	  $(if $(REVISION),--revision "$(REVISION)")
+# Inputs of the archive that were given to make: without them, `make serve` keeps an archive as it is.
+NAMED = $(strip $(foreach input,CHECKPOINT REVISION VERSION,$(filter command,$(origin $(input)))))
 
 .PHONY: help serve token caption stop archive train evaluate bench bench-heatmaps fuzz test lint check clean test-fast test-portable
 .DELETE_ON_ERROR:
@@ -24,22 +28,23 @@ OPENMP := OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=30000
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
-serve: $(if $(filter $(NAME).mar,$(MODELS)),archive) $(STUBS)  ## start the server and caption a photo [MODELS="a.mar b.mar"]
+serve: $(STUBS)  ## start the server and caption a photo; a missing archive is built [CHECKPOINT= …, or MODELS="a.mar b.mar"]
+	@$(BIN)/python -m serving check
+	@$(if $(filter $(NAME).mar,$(MODELS)),$(if $(NAMED),,test -f "$(NAME).mar" ||) $(ARCHIVE),:)
 	@$(BIN)/python -m serving start --models $(MODELS) --sample "$(SAMPLE)"
 
 token: $(STUBS)  ## print the key that clients send
 	@$(BIN)/python -m serving token
 
-caption: $(STUBS)  ## print the server's reply for a photo: make caption IMAGE=photo.jpg
+caption: $(STUBS)  ## print the server's reply for a photo: make caption IMAGE=photo.jpg [OPTIONS="num_beams=3" GRPC=1]
 	@test -n "$(IMAGE)" || { echo 'error: which photo? make caption IMAGE=photo.jpg' >&2; exit 1; }
-	@$(BIN)/python -m serving --name "$(NAME)" caption "$(IMAGE)"
+	@$(BIN)/python -m serving --name "$(NAME)" caption "$(IMAGE)" $(OPTIONS) $(if $(GRPC),--grpc)
 
 stop: $(STUBS)  ## let requests finish and end the server
 	@$(BIN)/python -m serving stop
 
 archive: $(ENV)  ## build NAME.mar [CHECKPOINT=folder or OWNER/NAME of the hub, REVISION= NAME= VERSION=]
-	@$(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)" --version "$(VERSION)" \
-	  $(if $(REVISION),--revision "$(REVISION)")
+	@$(ARCHIVE)
 
 train: $(ENV_DEV)  ## train on photos with captions: make train DATA=folder [INIT=checkpoint CONFIG= OUT= ENCODER= DECODER= STEM=]
 	@test -n "$(DATA)" || { echo 'error: train on what? make train DATA=folder' >&2; exit 1; }

@@ -46,9 +46,15 @@ def main(arguments: list[str] | None = None) -> int:
             text=given.caption,
         )
     except (OSError, CaptionerError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        of = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        print(f"error: {of}{reason(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def reason(error: Exception) -> str:
+    """Say what is wrong, without the number and the name that Python puts around it."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def caption_photos(
@@ -63,7 +69,7 @@ def caption_photos(
         try:
             (found,) = captioner.caption([captioner.preprocess(photo.read_bytes())], options, prompt)
         except (OSError, CaptionerError) as error:
-            print(f"error: {photo}: {error}", file=sys.stderr)
+            print(f"error: {photo}: {reason(error)}", file=sys.stderr)
             failed = 1
             continue
         for caption in found:

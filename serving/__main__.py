@@ -1,4 +1,4 @@
-"""`python -m serving start | caption | token | stop`, in the server's working directory."""
+"""`python -m serving check | start | caption | token | stop`, in the server's working directory."""
 
 import argparse
 import json
@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 from serving import process
-from serving.access import access_key
+from serving.access import KEY_FILE, access_key
 from serving.client import caption_over_grpc, caption_over_http
 from serving.config import ServerConfig
 from serving.errors import ServingError
-from serving.startup import start
+from serving.startup import check, start
 
 DRAIN = 15  # s that requests get to finish
 CLEAR_LINE = "\r\x1b[K"
@@ -33,7 +33,15 @@ def main() -> int:
     captioning.add_argument("--grpc", action="store_true", help="ask over gRPC instead of HTTP")
     commands.add_parser("token", help="print the key that clients need")
     commands.add_parser("stop", help="let requests finish, and end the server")
-    arguments = parser.parse_args()
+    commands.add_parser("check", help="say what would keep a server from starting")
+    arguments, rest = parser.parse_known_args()
+    if rest:  # argparse takes no options NAME=VALUE behind a switch
+        if arguments.command != "caption" or any(text.startswith("-") for text in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        try:
+            arguments.options += map(option, rest)
+        except argparse.ArgumentTypeError as error:
+            parser.error(str(error))
     try:
         config = ServerConfig.from_file(arguments.config)
         match arguments.command:
@@ -46,10 +54,16 @@ def main() -> int:
                 reply = caption(arguments.photo, fields, config, arguments.name, grpc=arguments.grpc)
                 print(json.dumps(reply, indent=2, ensure_ascii=False))
             case "token":
-                print(access_key(Path.cwd(), "inference", config.management))
+                print(inference_key(config))
+            case "check":
+                check(Path.cwd(), config, ())
             case "stop":
                 stop()
-    except (ServingError, OSError) as error:
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except ServingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -85,10 +99,19 @@ def caption(
 ) -> dict[str, object]:
     """Have the running server caption a photo; returns its reply."""
     data = read(photo)
-    key = access_key(Path.cwd(), "inference", config.management)
+    key = inference_key(config)
     if grpc:
         return caption_over_grpc(data, name, config.grpc_inference, key, fields)
     return caption_over_http(data, name, config.inference, key, fields)
+
+
+def inference_key(config: ServerConfig) -> str:
+    """Return the key that clients need; raises ServingError where there is none to be had."""
+    if not Path(KEY_FILE).exists() and process.find(Path.cwd()):
+        raise ServingError(
+            f"the server runs, but its {KEY_FILE} is gone: `make stop` and `make serve` make another"
+        )
+    return access_key(Path.cwd(), "inference", config.management)
 
 
 def option(text: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from serving.errors import ServingError
 LIMIT = 120  # s until the model must be loaded
 SOCKET_PATH_LIMIT = 103  # bytes; Linux takes 107, macOS 103
 LOAD_FAILED = "Backend worker process died."  # TorchServe's words; it would try again for minutes
+DISK_FULL = os.strerror(errno.ENOSPC)
 REASON = re.compile(r"(?:[\w.$]+(?:Error|Exception)|Invalid configuration): .*")
 """The telling line of a Python or Java traceback, and TorchServe's own words."""
 
@@ -54,9 +56,16 @@ def start(root: Path, config_path: Path, names: Sequence[str], progress: Callabl
 
 def check(root: Path, config: ServerConfig, names: Sequence[str]) -> None:
     """Raise ServingError for what would keep a server from starting."""
+    size = 0
     for name in names:
         if not (root / f"{name}.mar").is_file():
             raise ServingError(f"{name}.mar does not exist: `make archive NAME={name}` builds it")
+        size += (root / f"{name}.mar").stat().st_size  # stored as it is, and extracted once more
+    free = shutil.disk_usage(root).free
+    if free < size:
+        raise ServingError(
+            f"the disk is full: {free / 1e6:.1f} MB are free, and the models take {size / 1e6:.1f} MB more"
+        )
     socket_path = root / process.TEMPORARY / ".ts.sock.9000"
     if len(os.fsencode(socket_path)) > SOCKET_PATH_LIMIT:
         raise ServingError(f"{root} is too long a path for TorchServe's sockets: move the folder")
@@ -101,6 +110,10 @@ def loaded(root: Path, config: ServerConfig, name: str) -> bool:
 
 def failure(root: Path, what: str) -> str:
     """One line: what failed, the reason that a log gives, and where that log is."""
+    for name in ("console.log", "server.log", "model.log"):
+        for line in log(root, name).splitlines():
+            if DISK_FULL in line:
+                return f"the disk is full: {line.strip()} ({process.LOGS}/{name})"
     # The workers' last exception tells most; of the front end's, the first caused the others.
     for name, which in (("model.log", -1), ("console.log", 0), ("server.log", 0)):
         reasons = REASON.findall(log(root, name))

@@ -100,5 +100,13 @@ def test_a_missing_photo_is_reported(
     assert main(["caption", "no.jpg", photos[0], "--checkpoint", str(tiny_folder)]) == 1
     out, err = capsys.readouterr()
     assert out.startswith(photos[0])
-    assert err.startswith("error: no.jpg: ")
+    assert err == "error: no.jpg: No such file or directory\n"
     assert err.count("\n") == out.count("\n") == 1
+
+
+def test_a_missing_photo_is_not_explained(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["no.jpg", "--checkpoint", str(tiny_folder), "--out", str(tmp_path / "out")]
+    assert main(["explain", *arguments]) == 1
+    assert capsys.readouterr().err == "error: no.jpg: No such file or directory\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ import requests
 from serving import process
 from serving.access import KEY_FILE
 from serving.config import ServerConfig
-from serving.startup import start
+from serving.errors import ServingError
+from serving.startup import check, failure, start
 from tests.serving.conftest import ROOT, Server
 from tests.tiny import photo
 
@@ -66,6 +68,52 @@ def test_caption_sends_options(server: Server, sample: Path) -> None:
     for arguments in (["caption"], ["caption", "--grpc"]):
         assert json.loads(run(server.root, *arguments, str(sample), *given).stdout) == reply
     assert_refused(run(server.root, "caption", str(sample), "num_beams=99"), "num_beams: 99")
+
+
+def test_options_may_stand_behind_a_switch(server: Server, sample: Path) -> None:
+    reply = json.loads(run(server.root, "caption", str(sample), "--grpc", "num_captions=2").stdout)
+    assert len(reply["captions"]) == 2
+    for wrong, said in (("--gprc", "unrecognized arguments: --gprc"), ("beams", "'beams' is not NAME=VALUE")):
+        done = run(server.root, "caption", str(sample), "--grpc", wrong)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def test_a_lost_key_file_is_named_as_what_is_wrong(
+    server: Server, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = server.root / KEY_FILE
+    hidden = keys.rename(server.root / "hidden")
+    try:
+        for arguments in (["token"], ["caption", str(sample)]):
+            assert_refused(run(server.root, *arguments), "the server runs, but its key_file.json is gone")
+    finally:
+        hidden.rename(keys)
+
+
+def test_a_full_disk_is_named_as_what_is_wrong(
+    new_folder: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = new_folder()
+    config = ServerConfig.from_file(folder / "config.properties")
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    with pytest.raises(
+        ServingError, match=r"the disk is full: 0\.1 MB are free, and the models take 0\.\d MB"
+    ):
+        check(folder, config, ["tiny"])
+    (folder / process.LOGS).mkdir(parents=True)
+    (folder / process.LOGS / "server.log").write_text("java.io.IOException: No space left on device\n")
+    assert failure(folder, "tiny.mar cannot be read").startswith("the disk is full: java.io.IOException")
+
+
+def test_check_says_whether_a_server_can_start(new_folder: Callable[[], Path], server: Server) -> None:
+    folder = new_folder()
+    (folder / "tiny.mar").unlink()
+    done = run(folder, "check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (folder / "config.properties").write_text((server.root / "config.properties").read_text())
+    assert_refused(run(folder, "check"), f"port {server.config.inference.port} is in use")
 
 
 def test_caption_says_what_is_wrong(server: Server, tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""What `make` runs, seen by a Python that only notes what it is asked for."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.serving.conftest import ROOT
+
+PYTHON = """#!/bin/sh
+echo "$*" >> ran
+case "$*" in
+  "-m archive"*) touch "$6.mar" ;;
+  *"serving check"*) test ! -e taken ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone with everything in place but an archive."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.txt", "requirements-dev.txt", "serving/inference.proto"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in (".venv/.installed", ".venv/.installed-dev", "serving/inference_pb2.py"):
+        (tmp_path / name).touch()
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    return tmp_path
+
+
+def make(clone: Path, *arguments: str) -> tuple[int, list[str]]:
+    """Run make; returns its exit code and the commands that it gave to Python."""
+    (clone / "ran").write_text("")
+    done = subprocess.run(["make", *arguments], cwd=clone, capture_output=True, text=True, check=False)
+    return done.returncode, (clone / "ran").read_text().splitlines()
+
+
+def built(clone: Path, *arguments: str) -> list[str]:
+    return [command for command in make(clone, *arguments)[1] if command.startswith("-m archive")]
+
+
+def test_serve_builds_an_archive_where_there_is_none(clone: Path) -> None:
+    (command,) = built(clone, "serve")
+    assert "--checkpoint checkpoints/flickr8k-small --name captioner --version 1.0" in command
+    assert built(clone, "serve") == []
+    assert len(built(clone, "serve", "NAME=mine")) == 1
+
+
+@pytest.mark.parametrize("given", [["CHECKPOINT=mine"], ["NAME=mine"], ["VERSION=9.9"]])
+def test_serve_keeps_what_archive_has_built(clone: Path, given: list[str]) -> None:
+    assert len(built(clone, "archive", *given)) == 1
+    code, commands = make(clone, "serve", *[one for one in given if one.startswith("NAME")])
+    assert code == 0
+    assert not any(command.startswith("-m archive") for command in commands)
+    name = "mine" if "NAME=mine" in given else "captioner"
+    assert any(f"start --models {name}.mar" in command for command in commands)
+
+
+@pytest.mark.parametrize("given", ["CHECKPOINT=mine", "VERSION=9.9", "REVISION=abc"])
+def test_serve_builds_again_from_what_is_named(clone: Path, given: str) -> None:
+    make(clone, "archive")
+    (command,) = built(clone, "serve", given)
+    assert given.partition("=")[2] in command
+
+
+def test_nothing_is_built_where_no_server_can_start(clone: Path) -> None:
+    (clone / "taken").touch()
+    code, commands = make(clone, "serve", "CHECKPOINT=mine")
+    assert code != 0
+    assert commands == ["-m serving check"]
+
+
+def test_caption_passes_options_on(clone: Path) -> None:
+    _, (command,) = make(clone, "caption", "IMAGE=dog.jpg", 'OPTIONS=num_beams=3 prompt="a dog"', "GRPC=1")
+    assert command == "-m serving --name captioner caption dog.jpg num_beams=3 prompt=a dog --grpc"
+    _, (command,) = make(clone, "caption", "IMAGE=dog.jpg")
+    assert command == "-m serving --name captioner caption dog.jpg"
