@@ -57,7 +57,12 @@ def test_a_long_prompt_is_refused_unread(
 ) -> None:
     read: list[str] = []
     encode = captioner.tokenizer.encode
-    monkeypatch.setattr(captioner.tokenizer, "encode", lambda text: read.append(text) or encode(text))
+
+    def noted(text: str) -> list[int]:
+        read.append(text)
+        return encode(text)
+
+    monkeypatch.setattr(captioner.tokenizer, "encode", noted)
     with pytest.raises(OptionError, match="prompt: has 5000 characters"):
         captioner.caption(photos[:1], prompt="dogs " * 1000)
     assert read == []
