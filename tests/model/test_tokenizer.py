@@ -13,7 +13,7 @@ from model.tokenizer import Tokenizer
 from tests.model.tokens import END, byte_level_tokenizer
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "checkpoints" / "vit-gpt2"
-SHIPPED = Path(__file__).parents[2] / "checkpoints" / "flickr8k-small"
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "flickr8k-coco"
 SENTENCES = [
     "a dog runs through the snow",
     " a man in a red shirt , jumping",

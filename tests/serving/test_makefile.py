@@ -46,7 +46,7 @@ def built(clone: Path, *arguments: str) -> list[str]:
 
 def test_serve_builds_an_archive_where_there_is_none(clone: Path) -> None:
     (command,) = built(clone, "serve")
-    assert "--checkpoint checkpoints/flickr8k-small --name captioner --version 1.0" in command
+    assert "--checkpoint checkpoints/flickr8k-coco --name captioner --version 1.0" in command
     assert built(clone, "serve") == []
     assert len(built(clone, "serve", "NAME=mine")) == 1
 

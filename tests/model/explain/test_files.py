@@ -69,7 +69,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
     for arguments, said in [
         ([str(picture), "--out", str(full)], "holds something: name a new or an empty folder"),
         ([str(picture), "--out", str(picture)], "holds something: name a new or an empty folder"),
-        (["no.jpg", "--out", out], "No such file or directory: 'no.jpg'"),
+        (["no.jpg", "--out", out], "no.jpg: No such file or directory"),
         ([str(full / "mine.txt"), "--out", out], "the data is no photo that can be decoded"),
         ([str(picture), "--out", out, "--caption", "?"], "caption: holds no word that the model knows"),
         ([str(picture), "--out", out, "--beams", "0"], "num_beams: 0 is not"),
