@@ -83,6 +83,11 @@ class VisionConfig:
                 f"encoder.patch_size is {self.patch_size}: the stride of encoder.stem, "
                 f"{self.stem.stride}, is needed"
             )
+        if self.layer_scale:
+            if self.stem is not None:
+                raise ConfigError("encoder.layer_scale is true: that and encoder.stem exclude each other")
+            # config.json keeps their ratio, a whole number
+            _divides(where, "hidden_size", self.hidden_size, "intermediate_size", self.intermediate_size)
         if self.num_channels != 3:
             raise ConfigError(
                 f"encoder.num_channels is {self.num_channels}: photos have 3 (red, green, blue)"

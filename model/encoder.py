@@ -61,7 +61,7 @@ def stretch_positions(positions: Tensor, rows: int, columns: int) -> Tensor:
     of_class, of_patches = positions[:, :1], positions[:, 1:]
     grid = math.isqrt(of_patches.shape[1])
     square = of_patches.transpose(1, 2).reshape(1, -1, grid, grid)  # (1, C, grid, grid)
-    if square.dtype == torch.bfloat16:
+    if square.dtype in (torch.bfloat16, torch.float16):
         square = square.float()  # halves would shift them
     stretched = F.interpolate(square, size=(rows, columns), mode="bicubic", align_corners=False)
     return torch.cat([of_class, stretched.flatten(2).transpose(1, 2).to(of_class.dtype)], dim=1)

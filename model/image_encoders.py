@@ -45,9 +45,8 @@ def write_encoder(config: VisionConfig) -> dict[str, Any]:
     if stem is not None:
         return {"model_type": HYBRID, **fields, "stem": stem}
     if layer_scale:
-        inner = fields.pop("intermediate_size")
-        ratio, rest = divmod(inner, config.hidden_size)  # transformers wants an integer where it is one
-        return {"model_type": DINOV2, **fields, "mlp_ratio": inner / config.hidden_size if rest else ratio}
+        fields["mlp_ratio"] = fields.pop("intermediate_size") // config.hidden_size
+        return {"model_type": DINOV2, **fields, "use_mask_token": False}  # else transformers draws one
     return {"model_type": VIT, **fields}
 
 
@@ -95,9 +94,9 @@ def _dinov2_fields(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     if raw.get("use_swiglu_ffn"):
         raise ConfigError(f"{where}use_swiglu_ffn is true: only the plain feed-forward layers are supported")
     width, ratio = raw.get("hidden_size", 768), raw.get("mlp_ratio", 4)
-    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not ratio > 0:
-        raise ConfigError(f"{where}mlp_ratio is {ratio!r}: a number above 0 is needed")
-    inner = {"intermediate_size": int(width * ratio)} if type(width) is int else {}
+    if type(ratio) not in (int, float) or not ratio > 0 or ratio % 1:
+        raise ConfigError(f"{where}mlp_ratio is {ratio!r}: a whole number above 0 is needed")
+    inner = {"intermediate_size": width * int(ratio)} if type(width) is int else {}
     return {
         "patch_size": raw.get("patch_size", 14),
         "layer_norm_eps": raw.get("layer_norm_eps", 1e-6),

@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from transformers import (
 
 from model.captioner import Captioner
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from model.config import ConvStemConfig, VisionConfig
+from model.encoder import stretch_positions
 from model.errors import ConfigError
 from model.image import ImageConfig
 from model.image_encoders import read_encoder
@@ -77,6 +80,21 @@ def test_a_transformers_checkpoint_gives_transformers_numbers(seed: int, tmp_pat
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("grid", [(2, 2), (4, 4), (6, 6), (3, 7)])
+def test_stretched_positions_are_transformers_to_the_last_bit(
+    grid: tuple[int, int], dtype: torch.dtype
+) -> None:
+    theirs = random_dinov2(1).encoder.embeddings.to(dtype)
+    rows, columns = grid
+    positions, size = theirs.position_embeddings, theirs.patch_size
+    assert positions.shape[1] == 1 + 5 * 5
+    tokens = torch.zeros(1, 1 + rows * columns, positions.shape[2])
+    expected = theirs.interpolate_pos_encoding(tokens, rows * size, columns * size)
+    assert torch.equal(stretch_positions(positions, rows, columns), expected)
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize("patches", [2, 4, 6])
 def test_positions_stretch_to_another_size_as_in_transformers(patches: int, tmp_path: Path) -> None:
     theirs = random_dinov2(1)
@@ -88,24 +106,35 @@ def test_positions_stretch_to_another_size_as_in_transformers(patches: int, tmp_
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
-def as_checkpoint(seed: int, folder: Path) -> Checkpoint:
+def as_checkpoint(seed: int, folder: Path, patches: int | None = None) -> Checkpoint:
+    """With so many patches along a side of the photo; None: as many as the config says."""
     theirs = random_dinov2(seed)
-    side = theirs.config.encoder.image_size
+    encoder = theirs.config.encoder
+    side = encoder.image_size if patches is None else patches * encoder.patch_size
     model = engine_model(save(theirs, folder))
     options = GenerationOptions(num_beams=3, max_new_tokens=10)
     return Checkpoint(model, byte_level_tokenizer(), ImageConfig(size=(side, side)), options)
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("patches", [None, 4])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_the_engine_writes_captions_the_same_in_transformers(seed: int, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "ours", as_checkpoint(seed, tmp_path / "theirs"), dtype=torch.float32)
-    theirs = VisionEncoderDecoderModel.from_pretrained(tmp_path / "ours").eval()
+def test_what_the_engine_writes_captions_the_same_in_transformers(
+    seed: int, patches: int | None, tmp_path: Path
+) -> None:
+    """Also where photos are not of the size in the config, as with the published encoders."""
+    before = as_checkpoint(seed, tmp_path / "theirs", patches)
+    save_checkpoint(tmp_path / "ours", before, dtype=torch.float32)
+    loaded: Any = VisionEncoderDecoderModel.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    theirs, found = loaded
+    assert not any(found.values())  # no weight is missing, left over or misshapen
+    theirs.eval()
     assert theirs.config.encoder.model_type == "dinov2"
+    assert (theirs.config.encoder.image_size == before.image.size[0]) is (patches is None)
     captioner = Captioner.from_folder(tmp_path / "ours", dtype=torch.float32)
     photos = [captioner.preprocess(photo(index)) for index in range(3)]
-    found = theirs.generate(pixel_values=torch.stack(photos))
-    expected = [[token for token in row[1:].tolist() if token != 1] for row in found]
+    rows = theirs.generate(pixel_values=torch.stack(photos))
+    expected = [[token for token in row[1:].tolist() if token != 1] for row in rows]
     ours = [[token.id for token in best.tokens if token.id != 1] for best, *_ in captioner.caption(photos)]
     assert ours == expected
 
@@ -130,7 +159,10 @@ def test_the_defaults_are_transformers() -> None:
     ("fields", "message"),
     [
         ({"use_swiglu_ffn": True}, "encoder.use_swiglu_ffn is true: only the plain"),
-        ({"mlp_ratio": "wide"}, "encoder.mlp_ratio is 'wide': a number above 0"),
+        ({"mlp_ratio": "wide"}, "encoder.mlp_ratio is 'wide': a whole number above 0"),
+        ({"mlp_ratio": 2.5}, "encoder.mlp_ratio is 2.5: a whole number"),
+        ({"mlp_ratio": 0}, "encoder.mlp_ratio is 0: a whole number"),
+        ({"mlp_ratio": float("inf")}, "encoder.mlp_ratio is inf: a whole number"),
         ({"mlp_ratio": True}, "encoder.mlp_ratio is True"),
         ({"hidden_size": "wide"}, "encoder.hidden_size is 'wide': a positive integer"),
     ],
@@ -138,3 +170,11 @@ def test_the_defaults_are_transformers() -> None:
 def test_what_is_not_supported_is_named(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_encoder({"model_type": "dinov2", **fields})
+
+
+def test_dimensions_that_could_not_be_saved_are_refused() -> None:
+    """A recipe may ask for them: transformers has no such DINOv2."""
+    with pytest.raises(ConfigError, match=r"size is 99, which hidden_size \(48\) does not divide"):
+        VisionConfig(48, 1, 2, 99, layer_scale=True)
+    with pytest.raises(ConfigError, match=r"encoder\.layer_scale is true: that and encoder\.stem exclude"):
+        VisionConfig(48, 1, 2, 96, 192, 32, stem=ConvStemConfig(), layer_scale=True)
