@@ -129,5 +129,8 @@ class Objective(nn.Module):
         """Choose the patches (B, k) of each photo that the encoder sees; None: all of them."""
         if self.kept_patches is None or not self.training:
             return None
-        patches = self.model.config.encoder.grid**2
+        encoder = self.model.config.encoder
+        patches = encoder.grid**2
+        if encoder.stem is None:  # photos may have another size than the config says
+            patches = math.prod(side // encoder.patch_size for side in pixels.shape[2:])
         return torch.rand(len(pixels), patches, device=pixels.device).argsort(1)[:, : self.kept_patches]

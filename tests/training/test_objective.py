@@ -63,15 +63,22 @@ def test_a_blank_image_says_nothing(tmp_path: Path) -> None:
     torch.testing.assert_close(one[1:], alone, rtol=1e-9, atol=1e-9)
 
 
-def test_the_encoder_sees_as_many_patches_as_it_keeps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [32, 24])  # the config's, and that of the photos of a DINOv2, say
+def test_the_encoder_sees_as_many_patches_as_it_keeps(tmp_path: Path, side: int) -> None:
     model = load_checkpoint(write_tiny_checkpoint(tmp_path / "tiny")).model
     seen: list[int] = []
     model.encoder.norm.register_forward_hook(lambda _, __, output: seen.append(output.shape[1]))
-    batch = Batch(torch.randn(2, 3, 32, 32), torch.tensor([[0, 5], [0, 7]]), torch.tensor([[5, 6], [7, 0]]))
+    kept: list[torch.Tensor] = []
+    model.encoder.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[1]))
+    torch.manual_seed(0)
+    pixels = torch.randn(20, 3, side, side)
+    tokens = torch.tensor([[0, 5], [0, 7]]).repeat(10, 1)
+    batch = Batch(pixels, tokens, tokens)
     objective = Objective(model, 0.0, kept_patches=6).train()
     objective(batch, ALONE)
     objective.eval()(batch, ALONE)
-    assert seen == [1 + 6, 1 + 16]
+    assert seen == [1 + 6, 1 + (side // 8) ** 2]
+    assert set(kept[0].flatten().tolist()) == set(range((side // 8) ** 2))  # torch reads beyond the last, too
 
 
 def test_kept_patches_are_those_of_the_photo(tmp_path: Path) -> None:
