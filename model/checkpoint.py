@@ -100,7 +100,7 @@ def load_weights(
         model = CaptionModel(config, tied=tied)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     spare = {key for key in stored if family.ignored.fullmatch(key)} | {output_key}
-    _check_keys(stored, table, shapes, spare, folder)
+    check_keys(stored, table, shapes, spare, f"the weights in {folder}")
     weights = {name: read_weight(stored, source, dtype).to(device) for name, source in table.items()}
     model.load_state_dict(weights, assign=True)
     return model
@@ -163,13 +163,17 @@ def read_weight(stored: Mapping[str, Weight], source: Source, dtype: torch.dtype
     return whole.T.contiguous() if source.transposed else whole
 
 
-def _check_keys(
+def check_keys(
     stored: Mapping[str, Weight],
     table: Mapping[str, Source],
     shapes: Mapping[str, torch.Size],
     spare: set[str],
-    folder: Path,
+    what: str,
 ) -> None:
+    """Raise WeightsError unless what is stored is what `table` needs for weights of these shapes.
+
+    It lists all keys that are missing, misshapen, or unknown and not `spare`; `what` begins its message.
+    """
     wanted: dict[str, tuple[int, ...]] = {}
     for name, source in table.items():
         rows, *rest = shapes[name]
@@ -186,7 +190,7 @@ def _check_keys(
     }
     if any(problems.values()):
         lines = [f"{kind} ({len(keys)}): {', '.join(keys)}" for kind, keys in problems.items() if keys]
-        raise WeightsError(f"the weights in {folder} do not fit its config.json. " + "; ".join(lines))
+        raise WeightsError(f"{what} do not fit its config.json. " + "; ".join(lines))
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -3,6 +3,8 @@
 transformers writes such folders of `ViTModel` and `Dinov2Model`; `facebook/dinov2-small` is one.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,17 +13,20 @@ from torch import Tensor
 
 from archive.errors import ArchiveError
 from archive.origin import Origin
-from model.checkpoint import read_weight
+from model.checkpoint import check_keys, read_weight
 from model.config import VisionConfig, read_json
 from model.encoder import Encoder, stretch_positions
+from model.errors import ConfigError
 from model.image import ImageConfig
-from model.image_encoders import encoder_table, read_encoder
-from model.weights import open_weights
+from model.image_encoders import encoder_table, ignored, read_encoder
+from model.weights import Weight, open_weights
 from training.errors import DataError
 
 POSITIONS = "embedding.positions"
 PREFIXES = ("", "vit.", "dinov2.")
 """What names begin with, in the file of an encoder alone and in that of a classifier."""
+PARTS = ("embeddings.", "encoder.", "layernorm.")
+"""What comes next in the names of the encoder itself."""
 
 
 @dataclass(frozen=True)
@@ -49,38 +54,40 @@ def read_published(start: Path, size: int) -> PublishedEncoder:
         folder = Origin.of(str(start), None).folder
     except ArchiveError as error:
         raise DataError(f"encoder {error}") from None
-    config = read_encoder(read_json(folder / "config.json"), "")
-    weights = _weights(config, folder)
-    size -= size % config.patch_size
+    try:
+        config = read_encoder(read_json(folder / "config.json"), "")
+    except ConfigError as error:
+        raise DataError(f"encoder {start}: {error}") from None
+    weights = encoder_weights(open_weights(folder), config, f"the weights of encoder {start}")
     if size < config.patch_size:
         raise DataError(f"encoder {start}: photos of {size} pixels have no patch of {config.patch_size}")
+    size -= size % config.patch_size
     config = replace(config, image_size=size)
     if weights[POSITIONS].shape[1] != 1 + config.grid**2:
         weights[POSITIONS] = stretch_positions(weights[POSITIONS], config.grid, config.grid)
     return PublishedEncoder(config, _image(folder, size), weights)
 
 
-def _weights(config: VisionConfig, folder: Path) -> dict[str, Tensor]:
-    stored = open_weights(folder)
-    tables = [encoder_table(config, prefix) for prefix in PREFIXES]
-    lacking = [
-        [name for source in table.values() for name in source.names if name not in stored] for table in tables
-    ]
-    fewest = min(lacking, key=len)
-    if fewest:
-        raise DataError(f"encoder {folder} lacks {', '.join(fewest[:3])}{' …' if len(fewest) > 3 else ''}")
-    table = tables[lacking.index(fewest)]
-    weights = {
+def encoder_weights(stored: Mapping[str, Weight], config: VisionConfig, what: str) -> dict[str, Tensor]:
+    """Weights in transformers' names → float32, by the names of `model.encoder.Encoder`.
+
+    What is no part of the encoder itself is left out: a classifier, a pooler, the head of a pretraining.
+    Raises DataError or WeightsError, which name `what` and all keys that are missing, unknown or misshapen.
+    """
+    prefix = next((prefix for prefix in PREFIXES if f"{prefix}embeddings.cls_token" in stored), None)
+    if prefix is None:
+        raise DataError(f"{what} are of no ViT or DINOv2: embeddings.cls_token is missing")
+    with torch.device("meta"):
+        shapes = {f"encoder.{name}": weight.shape for name, weight in Encoder(config).named_parameters()}
+    table = encoder_table(config, prefix)
+    own = tuple(prefix + part for part in PARTS)
+    unread = re.compile(ignored(prefix))
+    spare = {name for name in stored if not name.startswith(own) or unread.fullmatch(name)}
+    check_keys(stored, table, shapes, spare, what)
+    return {
         ours.removeprefix("encoder."): read_weight(stored, source, torch.float32)
         for ours, source in table.items()
     }
-    with torch.device("meta"):
-        wanted = Encoder(config).state_dict()
-    for name, weight in weights.items():
-        if weight.shape != wanted[name].shape:
-            shape = tuple(wanted[name].shape)
-            raise DataError(f"encoder {folder}: {name} is {tuple(weight.shape)} instead of {shape}")
-    return weights
 
 
 def _image(folder: Path, size: int) -> ImageConfig:

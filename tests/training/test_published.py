@@ -1,17 +1,20 @@
 """A new captioner on a published encoder: its weights, dimensions and preprocessing are kept."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTForImageClassification, ViTModel
 
 from model.checkpoint import load_checkpoint
 from model.encoder import Encoder
 from model.errors import CaptionerError
+from tests.hub import run_python, serve
 from tests.model.hugging_face import TheirModel
 from tests.training.data import RECIPE, write_data
 from training import train as command
@@ -106,10 +109,12 @@ def broken(folder: Path, **fields: object) -> Path:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model_type": "swin"}, "model_type is 'swin': one of 'vit', 'dinov2'"),
-        ({"num_hidden_layers": 3}, "lacks encoder.layer.2.norm1.weight"),
-        ({"mlp_ratio": 2}, r"is \(128, 32\) instead of \(64, 32\)"),
-        ({"patch_size": 35}, r"positions is \(1, 26, 32\) instead of \(1, 5, 32\)"),
+        ({"model_type": "swin"}, "^encoder .*: model_type is 'swin': one of 'vit', 'dinov2'"),
+        ({"num_hidden_layers": 3}, r"^the weights of encoder .* missing \(18\): encoder\.layer\.2\."),
+        ({"num_hidden_layers": 1}, r"unknown \(18\): encoder\.layer\.1\.attention\.attention\.key\.bias, "),
+        ({"mlp_ratio": 2}, r"misshapen \(6\): .*fc1\.weight is \(128, 32\) instead of \(64, 32\)"),
+        ({"patch_size": 35}, r"position_embeddings is \(1, 26, 32\) instead of \(1, 5, 32\)"),
+        ({"qkv_bias": False}, r"unknown \(6\): encoder\.layer\.0\.attention\.attention\.key\.bias, "),
     ],
 )
 def test_what_does_not_fit_is_one_line(tmp_path: Path, fields: dict[str, object], message: str) -> None:
@@ -137,3 +142,44 @@ def test_a_recipe_with_dimensions_of_its_own_is_refused(
     given |= {"encoder": tmp_path / "encoder", "out": tmp_path / "out"}
     assert command.main([part for name, value in given.items() for part in (f"--{name}", str(value))]) == 1
     assert "brings its own dimensions: leave `encoder` out of the recipe" in caplog.messages[-1]
+
+
+def test_another_networks_weights_are_one_line(tmp_path: Path) -> None:
+    dinov2(tmp_path)
+    save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match=r"are of no ViT or DINOv2: embeddings\.cls_token is missing"):
+        read_published(tmp_path, 28)
+
+
+def hub_run(tmp_path: Path, endpoint: str, repository: str) -> subprocess.CompletedProcess[str]:
+    recipe = yaml.safe_load(RECIPE) | {"epochs": 1, "report_epochs": 1}
+    del recipe["encoder"]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    data = write_data(tmp_path / "data")
+    (data / "captions_dev.json").unlink()  # scores start a Java program
+    given = {"data": data, "config": tmp_path / "recipe.yaml", "encoder": repository}
+    given |= {name: tmp_path / name for name in ("out", "cache")}
+    arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    return run_python(tmp_path / "home", endpoint, "-m", "training.train", *arguments)
+
+
+def test_a_repository_of_the_hub_is_trained_on(tmp_path: Path) -> None:
+    theirs = dinov2(tmp_path / "encoder")
+    with serve({path.name: path.read_bytes() for path in (tmp_path / "encoder").iterdir()}) as endpoint:
+        done = hub_run(tmp_path, endpoint, "owner/tiny")
+    assert done.returncode == 0, done.stderr
+    found = load_checkpoint(tmp_path / "out" / "checkpoint")
+    assert (found.image.size, found.image.mean) == ((224, 224), (0.485, 0.456, 0.406))
+    learned, start = found.model.encoder.embedding.projection.weight, theirs.embeddings.patch_embeddings
+    torch.testing.assert_close(learned, start.projection.weight, rtol=0, atol=0.05)  # one step of training
+    assert not torch.equal(learned, start.projection.weight)
+
+
+def test_a_repository_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with serve({}) as endpoint:
+        done = hub_run(tmp_path, endpoint, "owner/none")
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(
+        "encoder owner/none is neither a folder here nor a repository that this token may read"
+    )
+    assert "Traceback" not in done.stderr
