@@ -1,6 +1,7 @@
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from archive.build import CONFIG, build, verify
 from archive.errors import ArchiveError
 from archive.origin import Origin
 from archive.stage import ROOT
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.network import CaptionModel
 
 
 def test_the_archive_holds_what_a_worker_needs_and_no_more(archive: Path) -> None:
@@ -63,6 +66,17 @@ def test_pickled_weights_are_packed_as_safetensors(checkpoint: Path, archive: Pa
     assert not [name for name in names if name.endswith(".bin")]
     assert stored.keys() == weights.keys()
     assert all(torch.equal(stored[name], weight) for name, weight in weights.items())
+
+
+def test_a_dinov2_is_packed_with_photos_smaller_than_its_config_says(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    tiny = load_checkpoint(checkpoint)
+    encoder = replace(tiny.model.config.encoder, layer_scale=True, image_size=64)
+    model = CaptionModel(replace(tiny.model.config, encoder=encoder))
+    save_checkpoint(tmp_path / "dinov2", replace(tiny, model=model))
+    assert tiny.image.size == (32, 32)
+    assert build(Origin.of_folder(tmp_path / "dinov2"), "dinov2", "1.0", tmp_path).is_file()
 
 
 def test_the_manifest_says_where_the_weights_are_from(checkpoint: Path, tmp_path: Path) -> None:
