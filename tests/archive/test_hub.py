@@ -2,11 +2,13 @@
 
 import ast
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from archive.stage import ROOT
 from tests.hub import COMMIT, run_python, serve
 
 PROGRAM = """
