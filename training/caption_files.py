@@ -5,6 +5,7 @@ Each reader notes what is wrong with a file and returns what is right with it.
 
 import csv
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +82,7 @@ def read_csv(path: Path, problems: Problems) -> list[Entry]:
             rows = csv.DictReader(file, strict=True)
             if missing := {"image", "caption"} - set(rows.fieldnames or ()):
                 line = f"{path}: column {' and '.join(sorted(missing))} is missing in the first line"
-                problems.add("unreadable files", line)
+                problems.add("unreadable files", f"{line}, which {_found(rows.fieldnames)}")
                 return []
             for row in rows:
                 where = f"{path}, line {rows.line_num}"
@@ -94,6 +95,15 @@ def read_csv(path: Path, problems: Problems) -> list[Entry]:
     except (OSError, ValueError, csv.Error) as error:
         problems.add("unreadable files", f"{path} cannot be read: {error}")
     return list(entries.values())
+
+
+def _found(columns: Sequence[str] | None) -> str:
+    """Say what the first line of a table has instead of the columns that are needed."""
+    if not columns:
+        return "is empty"
+    if len(columns) == 1 and re.search(r"[;\t|]", columns[0]):
+        return f"has {columns[0]!r}: commas are needed between columns"
+    return f"has {', '.join(columns)}"
 
 
 def read_karpathy(path: Path, problems: Problems) -> list[Entry]:

@@ -13,6 +13,8 @@ WIDTH, HEIGHT = 420, 240  # units of the view box; the page scales them
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 40  # room around the axes
 TICKS = 5  # at most this many on an axis, about
 
+NAME = 14  # height of a line's name
+
 Point = tuple[float, float]
 
 
@@ -73,11 +75,27 @@ def line_chart(title: str, series: Mapping[str, Sequence[Point]], label: str) ->
         for name, line in series.items()
     )
     axes = Axes(title, ends, [x for x, _ in points], [y for _, y in points], label)
-    for index, (name, line) in enumerate(series.items()):
+    for index, line in enumerate(series.values()):
         axes.line(f"line line{index}", *((axes.x(x), axes.y(y)) for x, y in line))
-        if len(series) > 1:
-            axes.text(f"name name{index}", (WIDTH - RIGHT, TOP + 14 + 16 * index), name, "end")
+    if len(series) > 1:
+        places = beside([axes.y(line[-1][1]) for line in series.values()])
+        for index, (name, at) in enumerate(zip(series, places, strict=True)):
+            axes.text(f"name name{index}", (WIDTH - RIGHT, at), name, "end")
     return axes.markup()
+
+
+def beside(ends: Sequence[float]) -> list[float]:
+    """Place the names of lines above the ends of theirs, apart from each other, in the same order."""
+    places = [0.0] * len(ends)
+    lowest = HEIGHT - BOTTOM - 4.0  # the next name may not be below that
+    for index in sorted(range(len(ends)), key=lambda index: (ends[index], index), reverse=True):
+        places[index] = lowest = min(ends[index] - 6, lowest)
+        lowest -= NAME
+    highest = TOP + 8.0
+    for index in sorted(range(len(ends)), key=lambda index: places[index]):
+        places[index] = max(places[index], highest)
+        highest = places[index] + NAME
+    return places
 
 
 def histogram(title: str, values: Sequence[float], width: float, label: str) -> Markup:

@@ -56,7 +56,16 @@ def test_photos_may_lie_beside_the_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["photo,caption", "0.png,A dog"], "column image is missing"),
+        (
+            ["photo,caption", "0.png,A dog"],
+            "column image is missing in the first line, which has photo, caption",
+        ),
+        (["image;caption", "0.png;A dog"], "which has 'image;caption': commas are needed between columns"),
+        (
+            ["image\tcaption", "0.png\tA dog"],
+            r"which has 'image\\tcaption': commas are needed between columns",
+        ),
+        ([""], "in the first line, which is empty"),
         (["image,caption", "0.png,"], "line 2: caption is empty"),
         (["image,caption", "0.png,\u00a0"], "line 2: caption is empty"),
         (["image,caption", ",A dog"], "line 2: image is empty"),

@@ -33,6 +33,24 @@ def test_a_line_goes_through_its_points() -> None:
     assert [text.text for text in svg.findall("text") if "name" in text.attrib["class"]] == ["train", "dev"]
 
 
+@pytest.mark.parametrize(("train", "dev"), [(1.0, 4.0), (4.0, 1.0), (2.0, 2.01), (0.0, 0.0)])
+def test_a_name_stands_at_the_end_of_its_line(train: float, dev: float) -> None:
+    lines = {"training": [(0, 5.0), (10, train)], "dev": [(0, 5.5), (10, dev)]}
+    svg = ET.fromstring(line_chart("Loss", lines, "epoch"))
+    ends = [
+        float(line.attrib["points"].split(",")[-1])
+        for line in svg.findall("polyline")
+        if "line" in line.attrib["class"].split()
+    ]
+    names = [float(text.attrib["y"]) for text in svg.findall("text") if "name" in text.attrib["class"]]
+    assert abs(names[0] - names[1]) >= 13  # they do not cover each other
+    if abs(train - dev) > 1:
+        for own, other, name in zip(ends, ends[::-1], names, strict=True):
+            assert abs(name - own) < 20 < abs(name - other)
+    else:
+        assert (names[0] < names[1]) == (ends[0] <= ends[1])
+
+
 def test_bars_are_as_high_as_their_counts() -> None:
     svg = ET.fromstring(histogram("CIDEr", [0.01, 0.02, 0.15], 0.1, "CIDEr"))
     heights = [float(bar.attrib["height"]) for bar in svg.findall("rect")]
