@@ -100,7 +100,7 @@ def load_weights(
         model = CaptionModel(config, tied=tied)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     spare = {key for key in stored if family.ignored.fullmatch(key)} | {output_key}
-    check_keys(stored, table, shapes, spare, f"the weights in {folder}")
+    check_keys(stored, table, shapes, spare, f"the weights in {folder} do not fit its config.json")
     weights = {name: read_weight(stored, source, dtype).to(device) for name, source in table.items()}
     model.load_state_dict(weights, assign=True)
     return model
@@ -168,11 +168,11 @@ def check_keys(
     table: Mapping[str, Source],
     shapes: Mapping[str, torch.Size],
     spare: set[str],
-    what: str,
+    misfit: str,
 ) -> None:
     """Raise WeightsError unless what is stored is what `table` needs for weights of these shapes.
 
-    It lists all keys that are missing, misshapen, or unknown and not `spare`; `what` begins its message.
+    It lists all keys that are missing, misshapen, or unknown and not `spare`, after `misfit`.
     """
     wanted: dict[str, tuple[int, ...]] = {}
     for name, source in table.items():
@@ -190,7 +190,7 @@ def check_keys(
     }
     if any(problems.values()):
         lines = [f"{kind} ({len(keys)}): {', '.join(keys)}" for kind, keys in problems.items() if keys]
-        raise WeightsError(f"{what} do not fit its config.json. " + "; ".join(lines))
+        raise WeightsError(f"{misfit}. " + "; ".join(lines))
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

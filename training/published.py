@@ -16,7 +16,7 @@ from archive.origin import Origin
 from model.checkpoint import check_keys, read_weight
 from model.config import VisionConfig, read_json
 from model.encoder import Encoder, stretch_positions
-from model.errors import ConfigError
+from model.errors import ConfigError, WeightsError
 from model.image import ImageConfig
 from model.image_encoders import encoder_table, ignored, read_encoder
 from model.weights import Weight, open_weights
@@ -58,7 +58,8 @@ def read_published(start: Path, size: int) -> PublishedEncoder:
         config = read_encoder(read_json(folder / "config.json"), "")
     except ConfigError as error:
         raise DataError(f"encoder {start}: {error}") from None
-    weights = encoder_weights(open_weights(folder), config, f"the weights of encoder {start}")
+    misfit = f"the weights of encoder {start} do not fit its config.json"
+    weights = encoder_weights(open_weights(folder), config, misfit)
     if size < config.patch_size:
         raise DataError(f"encoder {start}: photos of {size} pixels have no patch of {config.patch_size}")
     size -= size % config.patch_size
@@ -68,22 +69,22 @@ def read_published(start: Path, size: int) -> PublishedEncoder:
     return PublishedEncoder(config, _image(folder, size), weights)
 
 
-def encoder_weights(stored: Mapping[str, Weight], config: VisionConfig, what: str) -> dict[str, Tensor]:
+def encoder_weights(stored: Mapping[str, Weight], config: VisionConfig, misfit: str) -> dict[str, Tensor]:
     """Weights in transformers' names → float32, by the names of `model.encoder.Encoder`.
 
     What is no part of the encoder itself is left out: a classifier, a pooler, the head of a pretraining.
-    Raises DataError or WeightsError, which name `what` and all keys that are missing, unknown or misshapen.
+    Raises WeightsError, which lists all keys that are missing, unknown or misshapen after `misfit`.
     """
     prefix = next((prefix for prefix in PREFIXES if f"{prefix}embeddings.cls_token" in stored), None)
     if prefix is None:
-        raise DataError(f"{what} are of no ViT or DINOv2: embeddings.cls_token is missing")
+        raise WeightsError(f"{misfit}: embeddings.cls_token, which a ViT and a DINOv2 have, is missing")
     with torch.device("meta"):
         shapes = {f"encoder.{name}": weight.shape for name, weight in Encoder(config).named_parameters()}
     table = encoder_table(config, prefix)
     own = tuple(prefix + part for part in PARTS)
     unread = re.compile(ignored(prefix))
     spare = {name for name in stored if not name.startswith(own) or unread.fullmatch(name)}
-    check_keys(stored, table, shapes, spare, what)
+    check_keys(stored, table, shapes, spare, misfit)
     return {
         ours.removeprefix("encoder."): read_weight(stored, source, torch.float32)
         for ours, source in table.items()

@@ -13,7 +13,7 @@ from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTForImageClassi
 
 from model.checkpoint import load_checkpoint
 from model.encoder import Encoder
-from model.errors import CaptionerError
+from model.errors import CaptionerError, WeightsError
 from tests.hub import run_python, serve
 from tests.model.hugging_face import TheirModel
 from tests.training.data import RECIPE, write_data
@@ -147,7 +147,7 @@ def test_a_recipe_with_dimensions_of_its_own_is_refused(
 def test_another_networks_weights_are_one_line(tmp_path: Path) -> None:
     dinov2(tmp_path)
     save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(DataError, match=r"are of no ViT or DINOv2: embeddings\.cls_token is missing"):
+    with pytest.raises(WeightsError, match=r"^the weights of encoder .* embeddings\.cls_token, which a ViT"):
         read_published(tmp_path, 28)
 
 
