@@ -1,6 +1,7 @@
 """How far long work has got: a bar on a terminal; elsewhere a log line at once and then every half minute."""
 
 import logging
+import os
 import sys
 import time
 from types import TracebackType
@@ -11,6 +12,18 @@ from tqdm import tqdm
 logger = logging.getLogger("training.progress")
 
 SECONDS = 30.0  # between two lines of a log
+
+
+def size() -> tuple[int, int] | tuple[None, None]:
+    """Columns and rows for a bar where the terminal has none, as under `script`: tqdm would show nothing.
+
+    None and None where it has some: tqdm asks itself.
+    """
+    try:
+        told = min(os.get_terminal_size(sys.stderr.fileno()))
+    except OSError:
+        told = 0
+    return (None, None) if told else (80, 24)
 
 
 class Progress:
@@ -24,7 +37,8 @@ class Progress:
         self.told = -SECONDS
         self.bar: tqdm[Any] | None = None
         if shown and sys.stderr.isatty():
-            self.bar = tqdm(total=total, initial=done, desc=what, unit=unit)
+            columns, rows = size()
+            self.bar = tqdm(total=total, initial=done, desc=what, unit=unit, ncols=columns, nrows=rows)
 
     def __enter__(self) -> Self:
         return self

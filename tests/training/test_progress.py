@@ -1,8 +1,17 @@
 """How far a run has got is seen on a terminal and in a log, from the first step on."""
 
+import fcntl
 import io
 import logging
+import os
+import pty
+import re
+import struct
+import subprocess
 import sys
+import termios
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +69,29 @@ def test_a_terminal_gets_a_bar_and_the_log_nothing(
     assert "training: 100%" in terminal.getvalue()
     assert "loss=3.250" in terminal.getvalue()
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(("rows", "across"), [(0, 0), (24, 100)])
+def test_a_terminal_that_does_not_say_how_wide_it_is_shows_it_all(rows: int, across: int) -> None:
+    """As under `script`, or in a container with a terminal of its own."""
+    outer, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", rows, across, 0, 0))
+    program = (
+        "from training.progress import Progress\n"
+        "with Progress('training', 3, 'step') as progress:\n"
+        "    for _ in range(3):\n"
+        "        progress.advance(loss=3.5)\n"
+    )
+    done = subprocess.Popen([sys.executable, "-c", program], stderr=inner, cwd=Path(__file__).parents[2])
+    os.close(inner)
+    shown = b""
+    with suppress(OSError):  # what the end of a terminal is
+        while part := os.read(outer, 4096):
+            shown += part
+    os.close(outer)
+    assert done.wait() == 0
+    last = shown.decode().strip().split("\r")[-1]
+    assert re.search(r"training: 100%.* 3/3 \[00:\d\d<00:00, .*step/s, loss=3\.500\]", last), last
 
 
 def test_other_processes_are_silent(
