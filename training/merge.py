@@ -30,6 +30,9 @@ def merge(folders: Sequence[Path], out: Path) -> None:
         raise DataError(f"the folders need names of their own: {', '.join(names)}")
     if out.exists():
         raise DataError(f"{out} exists already")
+    for folder, name in zip(folders, names, strict=True):
+        if name in ("train", "dev") and not has_split(folder, "dev"):
+            raise DataError(f"{folder}: a folder without dev needs another name, which its own split gets")
     splits: dict[str, list[Entry]] = {"train": []}
     links: dict[str, Path] = {}
     for folder, name in zip(folders, names, strict=True):

@@ -72,3 +72,16 @@ def test_what_cannot_be_merged_is_refused(tmp_path: Path, caplog: pytest.LogCapt
     assert command.main([str(one), str(tmp_path / "nowhere"), "--out", str(tmp_path / "both")]) == 1
     assert "nowhere is not a folder" in caplog.messages[-1]
     assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize("name", ["train", "dev"])
+def test_what_a_folder_keeps_out_is_no_other_split(name: str, tmp_path: Path) -> None:
+    """Its photos would be trained on after all, or measured as another folder's dev."""
+    one, two = parts(tmp_path)
+    bad = two.rename(tmp_path / name)
+    with pytest.raises(DataError, match=f"{name}: a folder without dev needs another name"):
+        merge([one, bad], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+    (tmp_path / "fine").mkdir()
+    merge([one.rename(tmp_path / "fine" / name)], tmp_path / "both")
+    assert read_captions(tmp_path / "both", "dev").names == tuple(f"{name}/{index}.png" for index in range(4))
