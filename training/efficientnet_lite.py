@@ -24,6 +24,7 @@ logger = logging.getLogger("training.efficientnet_lite")
 
 EPSILON = 1e-3  # of the batch norms, as in the TensorFlow original
 CLASSIFIER = {"_fc.weight", "_fc.bias"}
+NORM = ("weight", "bias", "running_mean", "running_var")
 COUNTER = "num_batches_tracked"
 
 
@@ -45,24 +46,46 @@ def names_of(config: ConvStemConfig) -> dict[str, tuple[str, str]]:
 def folded(stored: Mapping[str, Tensor], config: ConvStemConfig) -> dict[str, Tensor]:
     """Weights of the package's file → those of `ConvStem`; the classifier is left out.
 
-    Raises DataError naming the keys that are missing or left over, and the first that is misshapen.
+    Raises DataError naming the first keys that are missing, unknown or misshapen.
     """
     names = names_of(config)
-    norms = ("weight", "bias", "running_mean", "running_var")
-    wanted = {f"{convolution}.weight" for convolution, _ in names.values()}
-    wanted |= {f"{norm}.{part}" for _, norm in names.values() for part in norms}
+    with torch.device("meta"):
+        shapes = {name: tuple(weight.shape) for name, weight in ConvStem(config).state_dict().items()}
+    wanted: dict[str, tuple[int, ...]] = {}
+    for ours, (convolution, norm) in names.items():
+        wanted[f"{convolution}.weight"] = shapes[f"{ours}.weight"]
+        wanted |= {f"{norm}.{part}": shapes[f"{ours}.bias"] for part in NORM}
     found = {key for key in stored if key not in CLASSIFIER and not key.endswith(COUNTER)}
-    if faults := sorted(wanted ^ found):
-        raise DataError(f"these are no weights of an EfficientNet-Lite2: {', '.join(faults[:3])} …")
+    faults = [f"{key} is missing" for key in sorted(wanted.keys() - found)]
+    faults += [f"{key} is unknown" for key in sorted(found - wanted.keys())]
+    faults += [
+        f"{key} is {tuple(stored[key].shape)} instead of {shape}"
+        for key, shape in wanted.items()
+        if key in found and stored[key].shape != shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise DataError(f"these are no weights of an EfficientNet-Lite2: {', '.join(faults[:3])}{more}")
     weights: dict[str, Tensor] = {}
     for ours, (convolution, norm) in names.items():
         scale = stored[f"{norm}.weight"] / (stored[f"{norm}.running_var"] + EPSILON).sqrt()
         weights[f"{ours}.weight"] = (stored[f"{convolution}.weight"] * scale.view(-1, 1, 1, 1)).contiguous()
         weights[f"{ours}.bias"] = stored[f"{norm}.bias"] - stored[f"{norm}.running_mean"] * scale
-    for key, parameter in ConvStem(config).state_dict().items():
-        if weights[key].shape != parameter.shape:
-            raise DataError(f"{key} is {tuple(weights[key].shape)} instead of {tuple(parameter.shape)}")
     return weights
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a file of tensors, and run nothing that it may hold besides; raises DataError where it is none."""
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(f"{path} cannot be read: {reason[0]}") from None
+    if not isinstance(stored, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in stored.items()
+    ):
+        raise DataError(f"{path} holds something else than tensors by name")
+    return dict(stored)
 
 
 @ends_in_one_line
@@ -75,11 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/stem.safetensors"))
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        stored = torch.load(given.weights, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise DataError(f"{given.weights} cannot be read: {str(error).splitlines()[0]}") from None
-    weights = folded(stored, ConvStemConfig())
+    weights = folded(read_weights(given.weights), ConvStemConfig())
     given.out.parent.mkdir(parents=True, exist_ok=True)
     aside = given.out.with_suffix(".aside")
     save_file(weights, aside)

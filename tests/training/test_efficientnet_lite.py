@@ -72,15 +72,27 @@ def test_folded_weights_compute_the_same() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"_bn0.bias": None}, "no weights of an EfficientNet-Lite2: _bn0.bias"),
-        ({"extra.weight": torch.zeros(1)}, "no weights of an EfficientNet-Lite2: extra.weight"),
-        ({"_conv_stem.weight": torch.zeros(8, 4, 3, 3)}, r"first.weight is \(8, 4, 3, 3\) instead of \(8, 3"),
+        ({"_bn0.bias": None}, "_bn0.bias is missing"),
+        ({"extra.weight": torch.zeros(1)}, "extra.weight is unknown"),
+        (
+            {"_conv_stem.weight": torch.zeros(8, 4, 3, 3)},
+            "_conv_stem.weight is (8, 4, 3, 3) instead of (8, 3, 3, 3)",
+        ),
+        ({"_bn1.running_var": torch.ones(13)}, "_bn1.running_var is (13,) instead of (12,)"),
+        ({"_bn1.bias": torch.ones(1, 12)}, "_bn1.bias is (1, 12) instead of (12,)"),
     ],
 )
 def test_other_weights_are_refused(change: dict[str, Tensor | None], message: str) -> None:
     stored = {name: weight for name, weight in (drawn(SMALL) | change).items() if weight is not None}
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError) as error:
         folded(stored, SMALL)
+    assert str(error.value) == f"these are no weights of an EfficientNet-Lite2: {message}"
+
+
+def test_of_many_faults_the_first_are_named() -> None:
+    with pytest.raises(DataError, match=r"_blocks\.0\._bn1\.bias is missing, .* and \d+ more$") as error:
+        folded({"conv1.weight": torch.zeros(1)}, SMALL)
+    assert len(str(error.value)) < 250
 
 
 def test_the_command_writes_a_stem(tmp_path: Path) -> None:
@@ -100,3 +112,15 @@ def test_a_file_that_cannot_be_read_is_one_line(
     assert efficientnet_lite.main(["--weights", str(path), "--out", str(tmp_path / "out")]) == 1
     (line,) = caplog.messages
     assert line.startswith(f"{path} cannot be read")
+
+
+@pytest.mark.parametrize(
+    "content", [[torch.zeros(1)], {"state_dict": {"_bn0.bias": torch.zeros(1)}}, {1: torch.zeros(1)}]
+)
+def test_a_file_of_something_else_is_one_line(
+    tmp_path: Path, content: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "lite2.pth"
+    torch.save(content, path)
+    assert efficientnet_lite.main(["--weights", str(path), "--out", str(tmp_path / "out")]) == 1
+    assert caplog.messages == [f"{path} holds something else than tensors by name"]
