@@ -89,8 +89,9 @@ def _write(
     stem = deepcopy(stem).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     one = stem.before(unchanged(photos[:1], image), recipe.start)[0]
     shape = (recipe.number, len(photos), *one.shape)
-    check_space(path.parent, 2 * int(np.prod(shape)), "the maps of the photos")
     aside = path.with_suffix(".aside")
+    aside.unlink(missing_ok=True)  # of a run that was killed here: its space is free for this one
+    check_space(path.parent, 2 * int(np.prod(shape)), "the maps of the photos")
     maps = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
     with Progress("frozen layers", shape[0] * shape[1], "view") as progress:
         for view in range(recipe.number):

@@ -1,6 +1,8 @@
 """Training on maps of frozen layers: they are what the layers make of the photos, and the layers stay."""
 
 import copy
+import multiprocessing
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +117,56 @@ def test_a_full_disk_is_told_before_anything_is_computed(
     assert not list(tmp_path.glob("views-*.npy"))
 
 
+def test_what_a_killed_run_left_takes_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.array(views(tmp_path))
+    (path,) = tmp_path.glob("views-*.npy")
+    path.rename(path.with_suffix(".aside"))
+    left: list[bool] = []
+    monkeypatch.setattr(
+        "training.views.check_space", lambda *_: left.append(path.with_suffix(".aside").exists())
+    )
+    assert (views(tmp_path) == whole).all()
+    assert left == [False]
+
+
+def _load(cache: Path, calls: "multiprocessing.Queue[int]") -> None:
+    torch.set_num_threads(1)
+    before = ConvStem.before
+
+    def counted(self: ConvStem, pixels: torch.Tensor, start: int) -> torch.Tensor:
+        calls.put(len(pixels))
+        time.sleep(0.2)  # long enough that the other process comes by
+        return before(self, pixels, start)
+
+    ConvStem.before = counted  # type: ignore[method-assign]  # in this process alone
+    views(cache)
+
+
+def test_of_two_processes_one_computes_and_the_other_waits(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    calls = context.Queue()
+    both = [context.Process(target=_load, args=(tmp_path, calls)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+        assert process.exitcode == 0
+    assert sorted(calls.get(timeout=10) for _ in range(4)) == [1, 5, 5, 5]  # the shape, then three views
+    assert calls.empty()
+
+
+@torch.no_grad()
+def test_photos_are_mirrored_only_where_they_may_be(tmp_path: Path) -> None:
+    plain = Augmentation(least_area=1, aspect=1, brightness=0, contrast=0)
+    maps = views(tmp_path, how=plain, recipe=ViewsRecipe(9, 1))
+    flipped = small_stem().before(unchanged(photos()[:, :, ::-1], IMAGE), 1).numpy()
+    for index, may in enumerate((True, True, False, True, False)):
+        same = [np.allclose(maps[view, index], maps[0, index], atol=1e-2) for view in range(9)]
+        mirror = [np.allclose(maps[view, index], flipped[index], atol=1e-2) for view in range(9)]
+        assert all(one != other for one, other in zip(same, mirror, strict=True))
+        assert set(same) == ({True, False} if may else {True})
+
+
 def make_trainer(tmp_path: Path, **changes: object) -> Trainer:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(yaml.safe_load(RECIPE) | CHANGES | changes))
     data = tmp_path / "data"
@@ -144,6 +196,21 @@ def test_frozen_layers_stay_and_the_others_learn(tmp_path: Path, rate: float) ->
         {"blocks.2.expand", "blocks.2.depthwise", "blocks.2.project", "last"} if rate else set()
     )
     assert {name for name in before if "stem" not in name} <= moved | {"embedding.projection.bias"}
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+    changes = {"stem_rate": 0.5, "epochs": 6, "batch_size": 2, "views": {"number": 3, "start": 2}}
+    whole, first, second = (make_trainer(tmp_path, **changes) for _ in range(3))
+    for step in range(whole.steps):
+        whole.step(step)
+    for step in range(5):
+        first.step(step)
+    first.save(tmp_path / "snapshot.safetensors", 5, "run")
+    for step in range(second.resume(tmp_path / "snapshot.safetensors", "run"), second.steps):
+        second.step(step)
+    for one, other in ((whole.model, second.model), (whole.average, second.average)):
+        found = other.state_dict()
+        assert all(weight.equal(found[name]) for name, weight in one.state_dict().items())
 
 
 def test_steps_on_maps_are_steps_on_the_photos(tmp_path: Path) -> None:
