@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tqdm import tqdm
-
 from model.captioner import Captioner
 from model.errors import ImageError
 from model.options import GenerationOptions
 from training.captions import CaptionSet
+from training.progress import Progress
 
 BATCH = 32  # photos that go through the encoder and the beam search together
 
@@ -38,12 +37,12 @@ def caption_with_engine(captioner: Captioner, photos: CaptionSet, options: Gener
                     pixels[photo] = captioner.preprocess((photos.images / name).read_bytes())
                 except (ImageError, OSError) as error:
                     failures[photo] = f"cannot be read: {error}"
-                bar.update()
+                bar.advance()
             made = captioner.caption(list(pixels.values()), options)
             captions |= {photo: best.text for photo, (best, *_) in zip(pixels, made, strict=True)}
     return Captioned(captions, failures, time.monotonic() - started, options.to_generation_config())
 
 
-def progress(photos: CaptionSet) -> "tqdm[Any]":
-    """Make a bar that counts photos; it is shown on terminals alone."""
-    return tqdm(total=len(photos.names), desc="captioning", unit="photo", disable=None)
+def progress(photos: CaptionSet) -> Progress:
+    """Count photos as they are captioned."""
+    return Progress("captioning", len(photos.names), "photo")

@@ -4,13 +4,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from model.image import ImageConfig
 from training.captions import CaptionSet, has_split, read_split
 from training.errors import DataError
 from training.photos import Photos, load_photos, read_photo
 from training.problems import Problems
+from training.progress import Progress
 
 logger = logging.getLogger("training.data")
 
@@ -35,8 +34,10 @@ def load_data(folder: Path, image: ImageConfig, cache: Path) -> Data:
     captions = {split: read_split(folder, split, problems) for split in splits}
     if len(problems):  # with captions to be mended, photos are only looked at
         for found in captions.values():
-            for name in tqdm(found.names, desc="checking photos", unit="photo", disable=None):
-                read_photo(found.images / name, problems)
+            with Progress("checking photos", len(found.names), "photo") as progress:
+                for name in found.names:
+                    read_photo(found.images / name, problems)
+                    progress.advance()
     elif not captions["train"].names:
         raise DataError(f"{folder}: split 'train' holds no caption")
     problems.check()

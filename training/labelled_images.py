@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from training.errors import DataError
 from training.photos import Photos
+from training.progress import Progress
 
 LEAST_AREA = 0.35  # share of an image that a crop keeps, at least
 STRETCH = 0.28  # largest |log| of the square root of a crop's width : height
@@ -77,13 +77,17 @@ def read_labelled_images(folder: Path, split: str, cache: Path) -> LabelledImage
 
 def _decode_all(encoded: list[bytes], where: Path) -> Photos:
     decoded = []
-    for index, data in enumerate(tqdm(encoded, desc="decoding images", unit="image", disable=None)):
-        try:
-            decoded.append(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
-        except OSError as error:
-            raise DataError(f"{where}: image {index} cannot be read: {error}") from None
-        if decoded[-1].shape != decoded[0].shape or decoded[-1].shape[0] != decoded[-1].shape[1]:
-            raise DataError(f"{where}: image {index} is {decoded[-1].shape}: all square and alike is needed")
+    with Progress("decoding images", len(encoded), "image") as progress:
+        for index, data in enumerate(encoded):
+            try:
+                decoded.append(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+            except OSError as error:
+                raise DataError(f"{where}: image {index} cannot be read: {error}") from None
+            if decoded[-1].shape != decoded[0].shape or decoded[-1].shape[0] != decoded[-1].shape[1]:
+                raise DataError(
+                    f"{where}: image {index} is {decoded[-1].shape}: all square and alike is needed"
+                )
+            progress.advance()
     return np.stack(decoded)
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tqdm import tqdm
 
 from model.errors import ImageError
 from model.image import decode
 from training.errors import DataError
 from training.problems import Problems
+from training.progress import Progress
 
 Photos = npt.NDArray[np.uint8]
 """(photos, size, size, 3): RGB, 0 to 255, rows from the top."""
@@ -51,10 +51,12 @@ def load_photos(
             shape = (len(names), size, size, 3)
             check_space(cache, math.prod(shape), "the decoded photos")
             photos = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
-            for index, name in enumerate(tqdm(names, desc="decoding photos", unit="photo", disable=None)):
-                photo = read_photo(folder / name, problems)
-                if photo is not None:
-                    photos[index] = np.asarray(photo.resize((size, size), resample))
+            with Progress("decoding photos", len(names), "photo") as progress:
+                for index, name in enumerate(names):
+                    photo = read_photo(folder / name, problems)
+                    if photo is not None:
+                        photos[index] = np.asarray(photo.resize((size, size), resample))
+                    progress.advance()
             if len(problems):
                 aside.unlink()
             problems.check()

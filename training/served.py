@@ -53,7 +53,7 @@ def caption_with_server(server: str, name: str, key: Key, photos: CaptionSet) ->
     started = time.monotonic()
     with ThreadPoolExecutor(IN_FLIGHT) as clients, progress(photos) as bar:
         for photo, (caption, failure) in zip(photos.ids, clients.map(ask, photos.names), strict=True):
-            bar.update()
+            bar.advance()
             if caption is None:
                 failures[photo] = failure
             else:

@@ -88,5 +88,6 @@ def test_ctrl_c_ends_a_run_with_one_line_and_it_can_be_resumed(tmp_path: Path) -
     for lines in ended:
         assert "Traceback" not in "\n".join(lines)
         assert "interrupted: the same command goes on" in lines[-1]
-    assert "nothing is scored" in ended[0][0]
+    assert "decoding photos: photo 1 of 4" in ended[0][0]
+    assert "nothing is scored" in ended[0][1]
     assert "resuming after step" in ended[1][1]
