@@ -26,6 +26,7 @@ Maps = npt.NDArray[np.float16]
 """(views, photos, C, h, w)"""
 
 BATCH = 8  # photos at once: their maps stay in the processor's cache
+HASHED = 256  # photos at once that go into the key
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def load_views(
         name: weight for name, weight in stem.state_dict().items() if not name.startswith(("last.", *later))
     }
     digest = hashlib.sha256(f"{recipe} {how} {seed} {image} {list(mirrored)}".encode())
-    digest.update(np.ascontiguousarray(photos[:: max(1, len(photos) // 64)]).tobytes())
+    for start in range(0, len(photos), HASHED):
+        digest.update(np.ascontiguousarray(photos[start : start + HASHED]).data)
     for name in sorted(frozen):
         digest.update(frozen[name].half().numpy().tobytes())  # as a checkpoint keeps them
     path = cache / f"views-{digest.hexdigest()[:16]}.npy"

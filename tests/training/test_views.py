@@ -108,6 +108,26 @@ def test_they_are_computed_anew_for_others(tmp_path: Path, changes: dict[str, ob
     assert len(list(tmp_path.glob("views-*.npy"))) == 2
 
 
+@pytest.mark.parametrize("index", [0, 1, 150, 299])
+def test_any_photo_counts(tmp_path: Path, index: int) -> None:
+    """One that is replaced, among more than a sample of them would hold."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 4, 4, 3), dtype=np.uint8)
+    changed = pixels.copy()
+    changed[index] ^= 255
+    for shown in (pixels, changed):
+        load_views(
+            small_stem(),
+            shown,
+            [True] * 300,
+            IMAGE,
+            recipe=ViewsRecipe(1, 1),
+            how=HOW,
+            seed=5,
+            cache=tmp_path,
+        )
+    assert len(list(tmp_path.glob("views-*.npy"))) == 2
+
+
 def test_a_full_disk_is_told_before_anything_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
