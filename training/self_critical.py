@@ -31,7 +31,7 @@ from training.rewards import END, CiderD, words
 from training.samples import by_length, draw_captions, inputs_of
 from training.schedule import set_learning_rate, warmup_cosine
 from training.snapshot import load_snapshot, save_snapshot
-from training.trainer import Split, freeze
+from training.trainer import Split, freeze, seen
 from training.views import ViewsRecipe
 
 
@@ -177,7 +177,7 @@ class SelfCritic:
     def batch(self, step: int, photos: Sequence[int]) -> Batch:
         """Draw what a step sees of the photos, with captions for its cross-entropy."""
         recipe, split = self.recipe, self.split
-        return draw_batch(
+        batch = draw_batch(
             split.photos,
             split.maps,
             split.captions,
@@ -188,6 +188,8 @@ class SelfCritic:
             image=self.start.image,
             rngs=[np.random.default_rng((recipe.seed, 1, step, place)) for place in range(len(photos))],
         )
+        with autocast():
+            return seen(batch, self.model.encoder, recipe.views)
 
     def rewards(self, photos: Sequence[int], targets: Tensor) -> Tensor:
         """CIDEr-D of drawn captions (B · n, T) of B photos → (B, n) float32."""

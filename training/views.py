@@ -33,12 +33,18 @@ HASHED = 256  # photos at once that go into the key
 class ViewsRecipe:
     """How many views of each photo there are, and which layers are frozen."""
 
-    number: int
+    number: int  # kept on disk; 0: each step draws new ones and computes their maps
     start: int  # the first block of the stem that is trained: those before it are frozen
 
     def __post_init__(self) -> None:
-        if self.number < 1 or self.start < 1:
-            raise ValueError("number and start: at least 1 is needed")
+        if self.number < 0 or self.start < 1:
+            raise ValueError("number: at least 0 is needed; start: at least 1")
+
+
+@torch.no_grad()
+def frozen_maps(stem: ConvStem, pixels: Tensor, start: int) -> Tensor:
+    """Photos (B, 3, height, width), normalised → the maps that block `start` reads."""
+    return torch.cat([stem.before(part, start) for part in pixels.split(BATCH)])
 
 
 def load_views(
