@@ -86,8 +86,8 @@ def freeze(encoder: Encoder, start: int, *, whole_stem: bool) -> None:
     if stem is None:
         return
     stem.requires_grad_(not whole_stem)
-    for block in cast(Iterable[InvertedResidual], stem.blocks):
-        block.depthwise.requires_grad_(False)
+    for filtered in cast(Iterable[InvertedResidual], stem.blocks):
+        filtered.depthwise.requires_grad_(False)
     if start:
         stem.first.requires_grad_(False)
         for block in list(stem.blocks)[:start]:

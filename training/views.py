@@ -44,7 +44,7 @@ class ViewsRecipe:
 @torch.no_grad()
 def frozen_maps(stem: ConvStem, pixels: Tensor, start: int) -> Tensor:
     """Photos (B, 3, height, width), normalised → the maps that block `start` reads."""
-    return torch.cat([stem.before(part, start) for part in pixels.split(BATCH)])
+    return torch.cat([stem.before(part, start) for part in torch.split(pixels, BATCH)])
 
 
 def load_views(
