@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from training.photos import Photos
+from training.data.photos import Photos
 
 NAMES = {"loss": "train/loss", "contrast": "train/contrast", "dev_loss": "dev/loss"} | {
     name: f"dev/{name}" for name in ("cider", "bleu4")

@@ -4,12 +4,12 @@ import pytest
 
 from model.captioner import Captioner
 from tests.serving.conftest import Server
-from tests.training.data import write_data
-from training.captioning import caption_with_engine
-from training.captions import read_captions
+from tests.training.tiny_data import write_data
+from training.data.captions import read_captions
 from training.errors import ScoringError
-from training.packed import open_archive
-from training.served import KEY_VARIABLE, caption_with_server, key_for
+from training.evaluation.captioning import caption_with_engine
+from training.evaluation.packed import open_archive
+from training.evaluation.served import KEY_VARIABLE, caption_with_server, key_for
 
 
 def test_server_archive_and_checkpoint_caption_alike(

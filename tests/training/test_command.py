@@ -12,7 +12,7 @@ import yaml
 from safetensors import SafetensorError
 
 from model.errors import CheckpointError
-from tests.training.data import RECIPE, write_data
+from tests.training.tiny_data import RECIPE, write_data
 from training.command import INTERRUPTED, ends_in_one_line
 from training.errors import DataError
 
@@ -59,7 +59,7 @@ def test_ctrl_c_ends_a_run_with_one_line_and_it_can_be_resumed(tmp_path: Path) -
     (write_data(tmp_path / "data") / "captions_dev.json").unlink()
     given = {"data": "data", "config": "recipe.yaml", "out": "out", "cache": "cache"}
     arguments = [part for name, at in given.items() for part in (f"--{name}", str(tmp_path / at))]
-    command = [sys.executable, "-m", "training.train", *arguments, "--save-seconds", "0"]
+    command = [sys.executable, "-m", "training.stages.train", *arguments, "--save-seconds", "0"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     snapshot = tmp_path / "out" / "snapshot.safetensors"
     ended = []

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from training.errors import RecipeError
-from training.pretrainer import PretrainRecipe
 from training.recipe import read_recipe
-from training.self_critical import ScstRecipe
-from training.text import TextRecipe
-from training.train_recipe import TrainRecipe
+from training.stages.pretrainer import PretrainRecipe
+from training.stages.self_critical import ScstRecipe
+from training.stages.text import TextRecipe
+from training.stages.train_recipe import TrainRecipe
 
 RECIPES = Path("training/recipes")
 

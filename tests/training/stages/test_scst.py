@@ -1,0 +1,315 @@
+import itertools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+
+from model.checkpoint import Checkpoint, load_checkpoint
+from tests.tiny import write_tiny_checkpoint
+from tests.training.tiny_data import write_data
+from training.data.batches import PADDING, TokenisedCaptions
+from training.data.captions import CaptionSet
+from training.data.folder import load_data
+from training.errors import RecipeError
+from training.evaluation.dev import DevScores
+from training.recipe import read_recipe
+from training.stages import scst as command
+from training.stages.rewards import END, CiderD, Words, words
+from training.stages.samples import by_length, draw, draw_captions, inputs_of
+from training.stages.scst import read_start, reward_of, scst
+from training.stages.self_critical import (
+    ScstRecipe,
+    SelfCritic,
+    advantages,
+    policy_loss,
+    token_logprobs,
+)
+from training.stages.trainer import Split
+
+RECIPE = """
+augmentation: {least_area: 0.8, aspect: 1.1, brightness: 0.1, contrast: 0.1}
+samples_per_photo: 4
+max_tokens: 12
+epochs: 3
+batch_size: 2
+optimizer: {muon_rate: 0.0, adamw_rate: 3.0e-3, weight_decay: 0.0, gradient_norm: 1.0}
+encoder_rate: 0.5
+warmup_steps: 1
+cross_entropy_weight: 0.1
+average_decay: 0.8
+report_epochs: 1
+seed: 3
+"""
+
+
+def make_recipe(tmp_path: Path, **changes: object) -> ScstRecipe:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(yaml.safe_load(RECIPE) | changes))
+    return read_recipe(tmp_path / "recipe.yaml", ScstRecipe)
+
+
+def test_drawn_tokens_follow_the_networks_probabilities() -> None:
+    logits = torch.tensor([[0.0, 1.0, -torch.inf, 2.0], [3.0, 0.0, 0.0, -torch.inf]])
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw(logits.repeat(20000, 1), generator).view(-1, 2)
+    for row in range(2):
+        shares = drawn[:, row].bincount(minlength=4) / 20000
+        torch.testing.assert_close(shares, logits[row].softmax(0), atol=0.015, rtol=0)
+        assert shares[logits[row].isinf()].eq(0).all()
+
+
+def test_captions_are_drawn_with_what_the_network_sees_and_said(tmp_path: Path) -> None:
+    """Shares of whole two-token beginnings against products of teacher-forced probabilities."""
+    model = load_checkpoint(write_tiny_checkpoint(tmp_path / "checkpoint")).model
+    photos = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    number = 2000
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.7)  # less certain
+        tokens = model.encode(photos)
+        cross = model.decoder.cross_keys_values(tokens)
+        targets = draw_captions(
+            model.decoder,
+            cross,
+            start=0,
+            ends=(0,),
+            per_photo=number,
+            most=2,
+            generator=torch.Generator().manual_seed(1),
+        )
+        for photo in range(2):
+            mine = targets[photo * number : (photo + 1) * number]
+            found, counts = torch.unique(mine, dim=0, return_counts=True)
+            frequent = found[counts.topk(5).indices].clamp(min=0)
+            inputs = inputs_of(frequent, 0)
+            logprobs = model.decode(tokens[photo : photo + 1], inputs).log_softmax(-1)
+            expected = logprobs.gather(2, frequent[:, :, None])[:, :, 0]
+            expected = torch.where(frequent[:, :1] == 0, expected[:, :1], expected.sum(1, keepdim=True))[:, 0]
+            shares = counts.topk(5).values / number
+            torch.testing.assert_close(shares, expected.exp(), atol=0.04, rtol=0)
+
+
+def test_nothing_counts_after_the_end(tmp_path: Path) -> None:
+    model = load_checkpoint(write_tiny_checkpoint(tmp_path / "checkpoint")).model
+    cross = model.decoder.cross_keys_values(model.encode(torch.randn(3, 3, 32, 32)))
+    ends = (0, *range(200, 300))
+    generator = torch.Generator().manual_seed(1)
+    targets = draw_captions(
+        model.decoder, cross, start=0, ends=ends, per_photo=20, most=10, generator=generator
+    )
+    assert len(targets) == 60
+    for row in targets.tolist():
+        stops = [place for place, token in enumerate(row) if token in ends]
+        after = row[stops[0] + 1 :] if stops else []
+        assert set(after) <= {PADDING}
+        assert PADDING not in row[: stops[0]] if stops else PADDING not in row
+
+
+def test_parts_by_length_hold_every_caption_once() -> None:
+    lengths = torch.tensor([3, 1, 2, 2, 5, 4])
+    targets = torch.arange(30).view(6, 5).masked_fill(torch.arange(5) >= lengths[:, None], PADDING)
+    parts = list(by_length(targets, per_photo=3))
+    assert [rows.tolist() for rows, _ in parts] == [[1, 3], [2, 5], [0, 4]]
+    assert [part.shape[1] for _, part in parts] == [2, 4, 5]
+    for rows, part in parts:
+        assert torch.equal(part, targets[rows][:, : part.shape[1]])
+        assert (targets[rows][:, part.shape[1] :] == PADDING).all()
+
+
+def test_logprobs_are_those_of_each_caption_alone(tmp_path: Path) -> None:
+    model = load_checkpoint(write_tiny_checkpoint(tmp_path / "checkpoint")).model
+    tokens = model.encode(torch.randn(2, 3, 32, 32))
+    targets = torch.tensor([[5, 6, 0], [7, 0, PADDING]])
+    logprobs, row = token_logprobs(model.decoder, model.decoder.cross_keys_values(tokens), targets, 0)
+    assert row.tolist() == [0, 0, 0, 1, 1]
+    by_hand = []
+    for photo, prefix, target in (
+        (0, [0], 5),
+        (0, [0, 5], 6),
+        (0, [0, 5, 6], 0),
+        (1, [0], 7),
+        (1, [0, 7], 0),
+    ):
+        last = model.decode(tokens[photo : photo + 1], torch.tensor([prefix]))[0, -1]
+        by_hand.append(last.log_softmax(0)[target])
+    torch.testing.assert_close(logprobs, torch.stack(by_hand))
+
+
+def test_the_gradient_is_on_average_that_of_the_expected_reward() -> None:
+    """A policy of one token out of three, two samples: all nine outcomes, weighed by their chance."""
+    reward = torch.tensor([1.0, 5.0, 2.0])
+    logits = torch.tensor([0.2, -0.5, 1.0], requires_grad=True)
+    chances = logits.softmax(0)
+    (expected,) = torch.autograd.grad((chances * reward).sum(), logits)
+    mean = torch.zeros(3)
+    for pair in itertools.product(range(3), repeat=2):
+        sample = torch.tensor(pair)
+        advantage = advantages(reward[sample].unsqueeze(0)).flatten()
+        loss = policy_loss(logits.log_softmax(0)[sample], advantage) / 2
+        (gradient,) = torch.autograd.grad(loss, logits)
+        mean += gradient * chances.detach()[sample].prod()
+    torch.testing.assert_close(mean, -expected)
+
+
+def test_a_sample_is_compared_with_the_others_of_its_photo() -> None:
+    found = advantages(torch.tensor([[1.0, 2.0, 6.0], [4.0, 4.0, 4.0]]))
+    assert found.tolist() == [[-3.0, -1.5, 4.5], [0.0, 0.0, 0.0]]
+
+
+def make_start(tmp_path: Path, recipe: ScstRecipe) -> tuple[Checkpoint, CaptionSet, Split]:
+    write_data(tmp_path / "data")
+    start = read_start(write_tiny_checkpoint(tmp_path / "checkpoint"), recipe)
+    captions, photos = load_data(tmp_path / "data", start.image, tmp_path / "cache").train
+    return start, captions, Split(photos, TokenisedCaptions.of(captions, start.tokenizer, 0, 0))
+
+
+def make_run(tmp_path: Path, name: str, recipe: ScstRecipe) -> Path:
+    data, checkpoint = tmp_path / "data", tmp_path / "checkpoint"
+    if not data.exists():
+        write_data(data)
+        (data / "captions_dev.json").unlink()  # scores start a Java program each time
+        write_tiny_checkpoint(checkpoint)
+    scst(checkpoint, data, recipe, out=tmp_path / name, cache=tmp_path / "cache", save_seconds=-1)
+    return tmp_path / name
+
+
+class Vowels(CiderD):
+    """A reward that even a network of random weights earns: the share of vowels."""
+
+    def scores(self, photo: int, candidates: Iterable[Words]) -> npt.NDArray[np.float64]:
+        texts = ["".join(candidate).removesuffix(END) for candidate in candidates]
+        return np.array([sum(letter in "aeiou" for letter in text) / max(1, len(text)) for text in texts])
+
+
+def test_training_raises_the_reward(tmp_path: Path) -> None:
+    numbers = yaml.safe_load(RECIPE)["optimizer"] | {"adamw_rate": 0.02}
+    recipe = make_recipe(
+        tmp_path, epochs=6, samples_per_photo=16, batch_size=4, cross_entropy_weight=0, optimizer=numbers
+    )
+    start, captions, split = make_start(tmp_path, recipe)
+    critic = SelfCritic(recipe, start, split, Vowels([[["x"]]] * len(captions.ids)))
+    rewards = [critic.step(step).reward for step in range(critic.steps)]
+    assert rewards[-1] > rewards[0] + 0.3, rewards
+
+
+def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_data(tmp_path / "data")
+    write_tiny_checkpoint(tmp_path / "checkpoint")
+    make_recipe(tmp_path, epochs=2)
+    seen: list[dict[str, Tensor]] = []
+    scores = iter([0.1, 0.3, 0.2])
+
+    def caption(self: DevScores, checkpoint: Checkpoint, device: torch.device) -> list[str]:
+        seen.append({name: value.clone() for name, value in checkpoint.model.state_dict().items()})
+        return []
+
+    monkeypatch.setattr(DevScores, "caption", caption)
+    monkeypatch.setattr(DevScores, "score", lambda self, made: {"cider": next(scores)})
+    arguments = ["--init", tmp_path / "checkpoint", "--data", tmp_path / "data", "--out", tmp_path / "out"]
+    arguments += ["--config", tmp_path / "recipe.yaml", "--cache", tmp_path / "cache"]
+    monkeypatch.setattr("sys.argv", ["scst", *map(str, arguments)])
+    assert command.main() == 0
+
+    reports = [json.loads(line) for line in (tmp_path / "out" / "history.jsonl").read_text().splitlines()]
+    assert [report["epoch"] for report in reports] == [0, 1, 2]
+    kept = load_checkpoint(tmp_path / "out" / "checkpoint")
+    start = load_checkpoint(tmp_path / "checkpoint")
+    assert kept.options == start.options
+    for name, value in kept.model.state_dict().items():
+        assert torch.equal(value, seen[1][name].half().float()), name
+        assert torch.equal(start.model.state_dict()[name], seen[0][name]), name
+
+
+def test_the_reward_of_drawn_tokens_is_that_of_their_text(tmp_path: Path) -> None:
+    recipe = make_recipe(tmp_path)
+    start, captions, split = make_start(tmp_path, recipe)
+    reward = reward_of(captions)
+    critic = SelfCritic(recipe, start, split, reward)
+    texts = ["a red dog runs", "a red dog", "white snow", "two birds", "a blue man", "a man", "x", "a dog"]
+    rows = [[*start.tokenizer.encode(text), 0] for text in texts]
+    rows[1].pop()  # it did not end
+    width = max(map(len, rows))
+    targets = torch.tensor([row + [PADDING] * (width - len(row)) for row in rows])
+    by_hand = [
+        [
+            reward.scores(photo, [[*words(text), END][: None if text != "a red dog" else -1]])[0]
+            for text in group
+        ]
+        for photo, group in ((0, texts[:4]), (2, texts[4:]))
+    ]
+    torch.testing.assert_close(critic.rewards([0, 2], targets), torch.tensor(by_hand).float())
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = make_recipe(tmp_path)
+    whole = make_run(tmp_path, "whole", recipe)
+    save, calls = SelfCritic.save, 0
+
+    def save_and_die(self: SelfCritic, path: Path, step: int, run: str) -> None:
+        nonlocal calls
+        calls += 1
+        save(self, path, step, run)
+        if calls == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(SelfCritic, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        make_run(tmp_path, "killed", recipe)
+    killed = make_run(tmp_path, "killed", recipe)
+    assert calls == 6
+    for name in ("scst.safetensors", "checkpoint/model.safetensors"):
+        one, other = load_file(whole / name), load_file(killed / name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one), name
+
+
+def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path) -> None:
+    out = make_run(tmp_path, "out", make_recipe(tmp_path, encoder_rate=0, cross_entropy_weight=0, epochs=1))
+    before = load_checkpoint(tmp_path / "checkpoint").model.state_dict()
+    after = load_file(out / "scst.safetensors")
+    changed = {name for name, tensor in before.items() if not torch.equal(after[f"model.{name}"], tensor)}
+    assert changed
+    assert not any(name.startswith("encoder.") for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samples_per_photo": 1}, "samples_per_photo: at least 2"),
+        ({"encoder_rate": 2}, "encoder_rate: from 0 to 1"),
+        ({"epochs": 0}, "epochs: at least 1"),
+    ],
+)
+def test_a_bad_recipe_names_the_field(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        make_recipe(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_tokens": 17}, "max_tokens: more than the 16 positions"),
+        ({"batch_size": 5}, "4 photos are fewer than batch_size, 5"),
+    ],
+)
+def test_the_command_says_what_is_wrong_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, object],
+    message: str,
+) -> None:
+    make_recipe(tmp_path, **changes)
+    checkpoint, data = write_tiny_checkpoint(tmp_path / "checkpoint"), write_data(tmp_path / "data")
+    (data / "captions_dev.json").unlink()
+    arguments = ["--init", checkpoint, "--data", data, "--config", tmp_path / "recipe.yaml"]
+    monkeypatch.setattr("sys.argv", ["scst", *map(str, arguments), "--cache", str(tmp_path / "cache")])
+    assert command.main() == 1
+    assert len(caplog.messages) == 1
+    assert message in caplog.messages[0]

@@ -1,0 +1,215 @@
+import gzip
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from model.config import GPT2Config
+from model.gpt2 import gpt2_decoder
+from tests.training.tiny_data import CAPTIONS, write_data
+from training.data.caption_text import POOL, length_batches, read_lines
+from training.data.captions import normalise
+from training.data.vocabulary import learn_vocabulary
+from training.errors import DataError, SnapshotError
+from training.recipe import read_recipe
+from training.snapshot import save_snapshot
+from training.stages import text as command
+from training.stages.text import LanguageModel, TextRecipe, blind_decoder, perplexity, train
+
+CONFIG = GPT2Config(vocab_size=50, n_positions=12, n_embd=16, n_layer=2, n_head=2)
+ROWS = [[1 + (start + step) % 40 for step in range(3 + start % 5)] for start in range(40)]
+RECIPE = """
+decoder: {vocab_size: 320, n_positions: 48, n_embd: 32, n_layer: 2, n_head: 2, embd_pdrop: 0.1,
+          resid_pdrop: 0.1, attn_pdrop: 0.1}
+max_tokens: 40
+epochs: 12
+batch_size: 4
+optimizer: {muon_rate: 1.0e-2, adamw_rate: 1.0e-2, weight_decay: 0.01, gradient_norm: 1.0}
+warmup_steps: 2
+seed: 3
+"""
+
+
+def make_recipe(tmp_path: Path, **changes: object) -> TextRecipe:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(yaml.safe_load(RECIPE) | changes))
+    return read_recipe(tmp_path / "recipe.yaml", TextRecipe)
+
+
+def test_lines_are_read_plain_and_compressed(tmp_path: Path) -> None:
+    raw = b"A dog runs .\n\n  Two  CATS sleep.\r\n . \n"
+    (tmp_path / "plain.txt").write_bytes(raw)
+    (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(raw))
+    for name in ("plain.txt", "packed.txt.gz"):
+        assert read_lines(tmp_path / name) == ["a dog runs", "two cats sleep"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", None, "cannot be read"),
+        ("a.txt.gz", b"no gzip", "cannot be read"),
+        ("a.txt.gz", gzip.compress(b"a dog")[:-9], "cannot be read"),
+        ("a.txt", b"\xff\xfe", "no UTF-8"),
+        ("a.txt", b" \n.\n", "holds no caption"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name}.*{message}"):
+        read_lines(tmp_path / name)
+
+
+def test_batches_hold_every_caption_once_with_little_padding() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(5, 25, 8 * (2 * POOL + 3) + 5)
+    batches = length_batches(lengths.tolist(), 8, np.random.default_rng(1))
+    assert {len(batch) for batch in batches} == {8}
+    assert len(batches) == 2 * POOL + 3
+    assert len(np.unique(np.concatenate(batches))) == 8 * len(batches)
+    padded = sum(8 * lengths[batch].max() for batch in batches)
+    assert padded < 1.1 * sum(lengths[batch].sum() for batch in batches)
+    means = np.array([lengths[batch].mean() for batch in batches])
+    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3  # short ones do not come first
+    again = length_batches(lengths.tolist(), 8, np.random.default_rng(2))
+    assert not np.array_equal(batches[0], again[0])
+
+
+def test_the_decoder_starts_as_the_language_model_whatever_the_photo() -> None:
+    torch.manual_seed(0)
+    decoder = blind_decoder(CONFIG)
+    model = LanguageModel(decoder).eval()
+    for parameter in model.parameters():  # anything it may learn
+        torch.nn.init.normal_(parameter, std=0.3)
+    tokens = torch.randint(50, (6, 7))
+    wanted = torch.rand(6, 7) < 0.5
+    captioner = gpt2_decoder(CONFIG, tied=True).eval()
+    captioner.load_state_dict(decoder.state_dict())
+    for seed in range(2):
+        photos = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(seed))
+        logits = captioner(tokens, captioner.cross_keys_values(photos))
+        torch.testing.assert_close(logits[wanted], model(tokens, wanted))
+
+
+def test_the_photo_is_heard_from_the_first_step_of_caption_training() -> None:
+    decoder = blind_decoder(CONFIG)
+    decoder(
+        torch.randint(50, (2, 4)), decoder.cross_keys_values(torch.randn(2, 5, 16))
+    ).square().sum().backward()
+    gradient = decoder.get_parameter("blocks.0.cross_attention.out.weight").grad
+    assert gradient is not None
+    assert gradient.abs().max() > 0
+
+
+def test_perplexity_weighs_every_token_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = LanguageModel(blind_decoder(CONFIG))
+    monkeypatch.setattr(command, "HELD_OUT_BATCH", 3)
+    by_hand = []
+    for row in ROWS[:7]:
+        framed = torch.tensor([[0, *row, 0]])
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model.eval()(framed[:, :-1], torch.ones(1, len(row) + 1, dtype=torch.bool))
+        logprobs = logits.detach().double().log_softmax(-1).numpy()
+        by_hand += [-logprobs[place, target] for place, target in enumerate([*row, 0])]
+    assert perplexity(model, ROWS[:7], end=0, most=12) == pytest.approx(math.exp(np.mean(by_hand)), rel=1e-2)
+    torch.nn.init.zeros_(model.embedding.tokens.weight)  # all of 50 tokens alike
+    assert perplexity(model, ROWS[:7], end=0, most=12) == pytest.approx(50, rel=1e-4)
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = make_recipe(tmp_path, decoder=yaml.safe_load(RECIPE)["decoder"] | {"vocab_size": 50}, epochs=2)
+
+    def run(name: str) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        decoder = blind_decoder(recipe.decoder)
+        train(decoder, recipe, ROWS, [], end=0, snapshot=tmp_path / name)
+        return decoder.state_dict()
+
+    whole = run("whole.safetensors")
+    save, calls = save_snapshot, 0
+
+    def save_and_die(*arguments: object) -> None:
+        nonlocal calls
+        calls += 1
+        save(*arguments)  # type: ignore[arg-type]
+        if calls == 13:  # in the second epoch
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "SNAPSHOT_SECONDS", -1)
+    monkeypatch.setattr(command, "save_snapshot", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        run("killed.safetensors")
+    resumed = run("killed.safetensors")
+    assert calls == 20
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
+    decoder, other, snapshot = blind_decoder(recipe.decoder), [[7], *ROWS[1:]], tmp_path / "whole.safetensors"
+    with pytest.raises(SnapshotError, match="other data"):
+        train(decoder, recipe, other, [], end=0, snapshot=snapshot)
+
+
+def test_the_command_writes_a_decoder_for_caption_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    data = write_data(tmp_path / "data")
+    long = "a very " * 40 + "long caption"
+    (tmp_path / "more.txt").write_text("\n".join([*CAPTIONS * 4, long]))
+    make_recipe(tmp_path)
+    arguments = ["--data", data, "--text", tmp_path / "more.txt", "--config", tmp_path / "recipe.yaml"]
+    monkeypatch.setattr("sys.argv", ["text", *map(str, arguments), "--out", str(tmp_path / "out")])
+    assert command.main() == 0
+    assert "20 of 21 captions have up to 40 tokens" in caplog.messages
+
+    vocabulary = learn_vocabulary([normalise(caption) for caption in CAPTIONS], 320)
+    with safe_open(tmp_path / "out" / "decoder.safetensors", framework="pt") as file:
+        assert len(file.metadata()["vocabulary"]) == 64
+    config = GPT2Config(vocabulary.get_vocab_size(), n_positions=48, n_embd=32, n_layer=2, n_head=2)
+    decoder = gpt2_decoder(config, tied=True)
+    decoder.load_state_dict(load_file(tmp_path / "out" / "decoder.safetensors"))
+    rows = [vocabulary.encode(normalise(caption)).ids for caption in CAPTIONS]
+    measured = perplexity(LanguageModel(decoder), rows, end=0, most=40)
+    assert measured < 4  # 54 after one epoch
+    assert f"epoch 12: perplexity {measured:.2f} on held-out captions" in caplog.messages
+
+
+def test_the_command_says_what_is_wrong_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = write_data(tmp_path / "data")
+    make_recipe(tmp_path, batch_size=5)
+    arguments = ["text", "--data", str(data), "--config", str(tmp_path / "recipe.yaml")]
+    monkeypatch.setattr("sys.argv", arguments)
+    assert command.main() == 1
+    assert caplog.messages == ["4 captions are fewer than batch_size, 5"]
+
+
+def test_a_folder_that_cannot_be_written_to_stops_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_recipe(tmp_path)
+    monkeypatch.setattr(command, "train", lambda *arguments, **named: pytest.fail("it trains"))
+    given = {"data": write_data(tmp_path / "data"), "config": tmp_path / "recipe.yaml"}
+    given["out"] = given["config"]
+    arguments = [part for name, at in given.items() for part in (f"--{name}", str(at))]
+    monkeypatch.setattr("sys.argv", ["text", *arguments])
+    assert command.main() == 1
+    assert "File exists" in caplog.messages[-1]
+
+
+def test_the_recipes_decoder_is_that_of_the_caption_recipe() -> None:
+    folder = Path(command.__file__).parents[1] / "recipes"
+    text, captions = (
+        yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("text-small", "small")
+    )
+    for name, value in captions["decoder"].items():
+        if not name.endswith("_pdrop"):
+            assert text["decoder"][name] == value, name
+    assert text["max_tokens"] <= captions["decoder"]["n_positions"]

@@ -1,0 +1,1 @@
+"""Data: captions and photos, from files to batches."""

@@ -1,0 +1,136 @@
+"""What caption training minimises."""
+
+import math
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.cache import CrossAttentionKV
+from model.decoder import Decoder, DecoderBlock
+from model.network import CaptionModel
+from training.data.batches import PADDING, Batch
+from training.stages.samples import by_length
+from training.stages.train_recipe import ContrastRecipe
+from training.world import Processes
+
+
+def summed_caption_loss(
+    model: CaptionModel, image_tokens: Tensor, inputs: Tensor, targets: Tensor, smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy of the next token, in nats, summed over all positions that are no padding.
+
+    Every photo is encoded once for all its captions, which go through the decoder from the shortest of each
+    photo to the longest, so that little of it is padding. Only positions that count reach the output
+    layer, the widest of the network. `smoothing` is label smoothing (Szegedy et al., 2016, section 7).
+    """
+    cross = model.decoder.cross_keys_values(image_tokens)
+    hidden, wanted = [], []
+    for rows, part in by_length(targets, len(targets) // len(image_tokens)):
+        counted = part != PADDING
+        hidden.append(model.decoder.hidden(inputs[rows, : part.shape[1]], cross, None)[counted])  # (N, C)
+        wanted.append(part[counted])
+    logits = model.decoder.logits(torch.cat(hidden))  # (all that count, V)
+    return F.cross_entropy(logits.float(), torch.cat(wanted), label_smoothing=smoothing, reduction="sum")
+
+
+def caption_loss(model: CaptionModel, batch: Batch, smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of the next token, in nats, over all positions that are no padding."""
+    image_tokens = model.encode(batch.pixels)
+    return summed_caption_loss(model, image_tokens, batch.inputs, batch.targets, smoothing) / batch.tokens
+
+
+def blank_image(decoder: Decoder, like: Tensor) -> CrossAttentionKV:
+    """Keys and values of one image token without content, for reading text alone: all values are 0."""
+    keys_values = []
+    for block in cast(Iterable[DecoderBlock], decoder.blocks):
+        attention = block.cross_attention
+        heads = attention.heads
+        zeros = like.new_zeros(1, heads, 1, attention.query.out_features // heads)
+        keys_values.append((zeros, zeros))
+    return keys_values
+
+
+class Contrast(nn.Module):
+    """Symmetric InfoNCE between photos and captions (Radford et al., "CLIP", 2021, figure 3).
+
+    A photo is its class token, a caption the mean of the decoder's states over it, read without the
+    photo: states that saw the photo would give the answer away (CoCa's decoder starts with layers
+    that do not look at it, section 3.2). The temperature is learned.
+    """
+
+    def __init__(self, image_width: int, text_width: int, recipe: ContrastRecipe) -> None:
+        super().__init__()
+        self.of_image = nn.Linear(image_width, recipe.width, bias=False)
+        self.of_text = nn.Linear(text_width, recipe.width, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # CLIP's, section 2.5
+
+    def forward(self, images: Tensor, texts: Tensor, processes: Processes) -> Tensor:
+        """Class tokens (B, C) and pooled captions (B · n, C') of this process → loss over all, a mean."""
+        images = F.normalize(self.of_image(images).float(), dim=-1)
+        texts = F.normalize(self.of_text(texts).float(), dim=-1)
+        scale = self.log_scale.exp().clamp(max=100)
+        return info_nce(scale * processes.gather(images) @ processes.gather(texts).T)
+
+
+def info_nce(logits: Tensor) -> Tensor:
+    """Mean of both directions for logits (B, B · n), where the n captions of a photo are side by side.
+
+    A caption has to find its photo among B. A photo has to find each of its captions among those of
+    other photos: its other captions are no wrong answers.
+    """
+    photos, captions = logits.shape
+    owner = torch.arange(photos, device=logits.device).repeat_interleave(captions // photos)
+    own = owner == torch.arange(photos, device=logits.device).unsqueeze(1)  # (B, B · n)
+    others = logits.masked_fill(own, -torch.inf).logsumexp(1)  # (B,)
+    right = logits.T.gather(1, owner.unsqueeze(1)).squeeze(1)  # (B · n,)
+    image_to_text = F.softplus(others[owner] - right).mean()
+    return (image_to_text + F.cross_entropy(logits.T, owner)) / 2
+
+
+class Objective(nn.Module):
+    """The network with what is only there to train it. `forward` is what DistributedDataParallel wraps."""
+
+    def __init__(
+        self,
+        model: CaptionModel,
+        smoothing: float,
+        contrast: ContrastRecipe | None = None,
+        kept_patches: int | None = None,
+        start_block: int = 0,
+    ) -> None:
+        """Compose; `start_block`: batches hold the maps that this block of the stem reads, no photos."""
+        super().__init__()
+        self.start_block = start_block
+        self.model = model
+        self.smoothing = smoothing
+        self.kept_patches = kept_patches
+        self.contrast: Contrast | None = None
+        if contrast is not None:
+            text_width = model.decoder.embedding.tokens.embedding_dim
+            self.contrast = Contrast(model.config.encoder.hidden_size, text_width, contrast)
+
+    def forward(self, batch: Batch, processes: Processes) -> tuple[Tensor, Tensor]:
+        """Sum of the caption loss over a process's targets; the contrastive loss, 0 where there is none."""
+        model = self.model
+        tokens = model.encoder(batch.pixels, self._draw_patches(batch.pixels), self.start_block)
+        image_tokens = tokens if model.projection is None else model.projection(tokens)
+        total = summed_caption_loss(model, image_tokens, batch.inputs, batch.targets, self.smoothing)
+        if self.contrast is None:
+            return total, total.new_zeros(())
+        hidden = model.decoder.hidden(batch.inputs, blank_image(model.decoder, image_tokens), None)
+        counted = (batch.targets != PADDING).unsqueeze(-1)
+        pooled = (hidden * counted).sum(1) / counted.sum(1)
+        return total, self.contrast(tokens[:, 0], pooled, processes)
+
+    def _draw_patches(self, pixels: Tensor) -> Tensor | None:
+        """Choose the patches (B, k) of each photo that the encoder sees; None: all of them."""
+        if self.kept_patches is None or not self.training:
+            return None
+        encoder = self.model.config.encoder
+        patches = encoder.grid**2
+        if encoder.stem is None:  # photos may have another size than the config says
+            patches = math.prod(side // encoder.patch_size for side in pixels.shape[2:])
+        return torch.rand(len(pixels), patches, device=pixels.device).argsort(1)[:, : self.kept_patches]

@@ -1,0 +1,181 @@
+"""Train a captioner on photos with captions. `python -m training.stages.train --help`.
+
+data folder → captions and photos → vocabulary → network → steps → checkpoint
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.captioner import Captioner
+from model.image import ImageConfig
+from training.command import ends_in_one_line
+from training.conversion.published import is_published, read_published
+from training.data.batches import TokenisedCaptions
+from training.data.captions import CaptionSet, read_split
+from training.data.folder import load_data
+from training.data.photos import Photos
+from training.data.problems import Problems
+from training.errors import RecipeError
+from training.evaluation.dev import DevScores
+from training.recipe import read_recipe
+from training.stages.run import Dev, Run
+from training.stages.start import check_vocabulary, load_part, new_network, old_network
+from training.stages.train_recipe import TrainRecipe
+from training.stages.trainer import Split, Trainer, with_views
+from training.world import Processes, join_processes
+
+logger = logging.getLogger("training.stages.train")
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+SAVE_SECONDS = 180.0
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "flickr8k-coco"
+PUBLISHED_SIZE = 224
+"""Pixels along a side of the photos that a published encoder is given."""
+FEW = 10_000
+"""Photos below which the weights that ship are the better start: fewer teach no encoder to see."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from, besides drawn weights."""
+
+    init: Path | None = None  # a checkpoint folder
+    encoder: Path | None = None  # of the pretrain stage, or published; for a new network
+    decoder: Path | None = None  # weights of training.stages.text, for a new network
+    stem: Path | None = None  # weights of training.conversion.efficientnet_lite, for a new network
+
+    def __post_init__(self) -> None:
+        if self.init is not None and (self.encoder or self.decoder or self.stem):
+            raise RecipeError(
+                "a checkpoint to start from brings its encoder and decoder: give one or the other"
+            )
+
+
+def train(
+    data: Path,
+    recipe: TrainRecipe,
+    out: Path,
+    *,
+    cache: Path,
+    start: Start,
+    processes: Processes,
+    save_seconds: float = SAVE_SECONDS,
+) -> None:
+    """Train on a data folder; ends with `out/checkpoint`, and resumes what was begun in `out`."""
+    network = None if start.init is None else old_network(recipe, start.init)
+    published = None
+    if start.encoder is not None and is_published(start.encoder):
+        if recipe.encoder is not None:
+            raise RecipeError(f"{start.encoder} brings its own dimensions: leave `encoder` out of the recipe")
+        published = read_published(start.encoder, PUBLISHED_SIZE)
+    if network is not None:
+        image = network.image
+    elif published is not None:
+        image = published.image
+    elif recipe.encoder is not None:
+        size = recipe.encoder.image_size
+        image = ImageConfig(size=(size, size))
+    else:
+        raise RecipeError(
+            "the recipe has no encoder and decoder: a checkpoint to start from is needed (INIT)"
+        )
+    found = load_data(data, image, cache)
+    network = new_network(recipe, found.train[0], published) if network is None else network
+    if start.encoder is not None and published is None:
+        load_part(network.model.encoder, start.encoder, "encoder")
+    if start.stem is not None:
+        if network.model.encoder.embedding.stem is None:
+            raise RecipeError("the recipe's encoder has no stem to fill")
+        load_part(network.model.encoder.embedding.stem, start.stem, "stem")
+    if start.decoder is not None:
+        load_part(network.model.decoder, start.decoder, "decoder")
+        check_vocabulary(start.decoder, network.tokenizer)
+    Captioner(network).check_options(network.options)  # now, and not at the first report
+    config = network.model.config
+
+    def tokenised(captions: CaptionSet, photos: Photos) -> Split:
+        ids = (config.decoder_start_token_id, config.eos_token_ids[0])
+        return Split(photos, TokenisedCaptions.of(captions, network.tokenizer, *ids))
+
+    split = tokenised(*found.train)
+    if recipe.views is not None:
+        split = with_views(split, network, recipe.views, recipe.augmentation, seed=recipe.seed, cache=cache)
+    trainer = Trainer(recipe, network, split, processes)
+    dev = Dev(tokenised(*found.dev), DevScores(*found.dev)) if found.dev and processes.first else None
+    if found.dev is None:
+        logger.info("%s has no split 'dev': nothing is scored, and the last weights are kept", data)
+    identity = f"{recipe!r} {found.train[0].digest()} {start}"
+    Run(trainer, dev, out, identity, save_seconds).go()
+
+
+def default_init(data: Path) -> Path | None:
+    """Choose what to start from where nothing is said: the weights that ship, for a folder of few photos."""
+    if not SHIPPED.is_dir() or not data.is_dir():
+        return None
+    photos = len(read_split(data, "train", Problems()).names)
+    if photos >= FEW:
+        return None
+    logger.info(
+        "starting from %s: %d photos are fewer than %d (--config for a new network)",
+        SHIPPED.name,
+        photos,
+        FEW,
+    )
+    return SHIPPED
+
+
+@ends_in_one_line
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Train a captioner on photos with captions.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of captions and images/")
+    parser.add_argument(
+        "--config", type=Path, help="recipe; by default fine-tune.yaml, from-encoder.yaml or small.yaml"
+    )
+    parser.add_argument(
+        "--init",
+        type=Path,
+        help=f"checkpoint folder to fine-tune; the one that ships for fewer than {FEW} photos",
+    )
+    parser.add_argument(
+        "--encoder",
+        type=Path,
+        help="file of training.stages.pretrain, or folder or hub repository of a ViT or DINOv2",
+    )
+    parser.add_argument("--stem", type=Path, help="pretrained stem, from conversion.efficientnet_lite")
+    parser.add_argument("--decoder", type=Path, help="pretrained decoder, from training.stages.text")
+    parser.add_argument("--out", type=Path, default=Path("runs/train"), help="for snapshot and checkpoint")
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="folder for decoded photos")
+    parser.add_argument(
+        "--save-seconds", type=float, default=SAVE_SECONDS, help="time between snapshots; default %(default)s"
+    )
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    start = Start(given.init, given.encoder, given.decoder, given.stem)
+    if given.config is None and start == Start():
+        start = Start(default_init(given.data))
+    default = "small.yaml" if start.init is None else "fine-tune.yaml"
+    if start.encoder is not None and is_published(start.encoder):
+        default = "from-encoder.yaml"
+    recipe = read_recipe(given.config or RECIPES / default, TrainRecipe)
+    with join_processes() as processes:
+        if not processes.first:
+            logging.getLogger().setLevel(logging.ERROR)
+        train(
+            given.data,
+            recipe,
+            given.out,
+            cache=given.cache,
+            start=start,
+            processes=processes,
+            save_seconds=given.save_seconds,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
