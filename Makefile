@@ -48,13 +48,13 @@ archive: $(ENV)  ## build NAME.mar [CHECKPOINT=folder or OWNER/NAME of the hub, 
 
 train: $(ENV_DEV)  ## train on photos with captions: make train DATA=folder [INIT=checkpoint CONFIG= OUT= ENCODER= DECODER= STEM=]
 	@test -n "$(DATA)" || { echo 'error: train on what? make train DATA=folder' >&2; exit 1; }
-	@$(OPENMP) $(BIN)/python -m training.stages.train --data "$(DATA)" --out "$(OUT)" \
+	@$(OPENMP) $(BIN)/python -m training captions --data "$(DATA)" --out "$(OUT)" \
 	  $(if $(INIT),--init "$(INIT)") $(if $(CONFIG),--config "$(CONFIG)") \
 	  $(if $(ENCODER),--encoder "$(ENCODER)") $(if $(DECODER),--decoder "$(DECODER)") $(if $(STEM),--stem "$(STEM)")
 
 evaluate: $(ENV_DEV)  ## score captions: make evaluate DATA=folder [CHECKPOINT=folder or .mar, or SERVER=url NAME=; SPLIT=dev SCORES=.json REPORT=.html SPICE=1]
 	@test -n "$(DATA)" || { echo 'error: evaluate on what? make evaluate DATA=folder' >&2; exit 1; }
-	@$(OPENMP) $(BIN)/python -m training.evaluation.evaluate --data "$(DATA)" --split "$(SPLIT)" \
+	@$(OPENMP) $(BIN)/python -m training evaluate --data "$(DATA)" --split "$(SPLIT)" \
 	  $(if $(SERVER),--server "$(SERVER)" --name "$(NAME)",--checkpoint "$(CHECKPOINT)") \
 	  $(if $(SCORES),--out "$(SCORES)") $(if $(REPORT),--report "$(REPORT)") $(if $(SPICE),--spice)
 

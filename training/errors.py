@@ -1,5 +1,7 @@
 """What training and evaluation raise on purpose; each message is one line that a person can act on."""
 
+INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
+
 
 class TrainingError(Exception):
     """Base of all errors that training and evaluation raise on purpose."""

@@ -1,4 +1,4 @@
-"""What a run reported, a JSON object a line, in `history.jsonl` of its folder; `curves` reads it."""
+"""What a run reported, a JSON object a line, in `history.jsonl`; `evaluation.curves` reads it."""
 
 import json
 from collections.abc import Mapping
@@ -7,10 +7,11 @@ from pathlib import Path
 
 from training.errors import SnapshotError
 
+FILE = "history.jsonl"
+
 Report = Mapping[str, float]
-"""`step` and `epoch` that were finished; mean training `loss` since the report before, or since the run
-was resumed; where there is a dev split `dev_loss`, `cider` and `bleu4`; where the recipe has the
-term, `contrast`."""
+"""`step` and `epoch` that were finished; means of the stage's figures (`loss`, `reward`, …) since the report
+before, or since the run was resumed; what it measured (`cider`, `dev_loss`, `perplexity`, …)."""
 
 
 @dataclass

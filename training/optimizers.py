@@ -1,16 +1,18 @@
-"""Which optimizer trains which weights: Muon the matrices of the blocks, AdamW everything else.
+"""Which optimizer trains which weights, and how fast: Muon the matrices of the blocks, AdamW all else.
 
 Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon) orthogonalises the momentum of
 a matrix before it is applied. After 120 steps of distillation, the soft-label loss on held-out
 photos was 6.17 with it and 6.27 with AdamW alone, from 6.91 at the start.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 @dataclass(frozen=True)
@@ -64,3 +66,25 @@ def make_optimizers(
     if muon := [group for group in muon if group["params"]]:
         optimizers.insert(0, Muon(muon, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"))
     return tuple(optimizers)
+
+
+def warmup_cosine(step: int, steps: int, warmup: int) -> float:
+    """Factor on the learning rate: linear up to 1, then half a cosine down to 0.
+
+    Loshchilov and Hutter, "SGDR", 2017, equation 5, with one cycle. `step` counts from 0.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def set_learning_rate(optimizers: Iterable[Optimizer], factor: float) -> None:
+    """Set every parameter group to its `peak` rate times `factor`."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """Make the exponential moving average of a network's weights; it begins with the first step's."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]

@@ -49,7 +49,7 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
 
-    def advance(self, number: int = 1, **values: float) -> None:
+    def advance(self, number: int = 1, /, **values: float) -> None:
         """Count `number` units more; `values` are shown beside them."""
         self.done += number
         if self.bar is not None:

@@ -19,24 +19,24 @@ Modules = Mapping[str, nn.Module]
 
 
 def save_snapshot(
-    path: Path, step: int, modules: Modules, optimizers: Sequence[Optimizer], recipe: str
+    path: Path, step: int, modules: Modules, optimizers: Sequence[Optimizer], identity: str
 ) -> None:
     """Write networks, optimizers' moments and the number of finished steps to `path`.
 
-    `recipe` is text that must be equal when the run resumes. Raises SnapshotError where the disk is full.
+    `identity` is text that must be equal when the run resumes. Raises SnapshotError where the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".aside")
     tensors = _tensors(modules, optimizers)
     try:
-        save_file(tensors, aside, {"step": str(step), "recipe": recipe})
+        save_file(tensors, aside, {"step": str(step), "identity": identity})
     except SafetensorError as error:
         aside.unlink(missing_ok=True)
         raise SnapshotError(f"{path} cannot be written: {error}") from None
     aside.replace(path)
 
 
-def load_snapshot(path: Path, modules: Modules, optimizers: Sequence[Optimizer], recipe: str) -> int:
+def load_snapshot(path: Path, modules: Modules, optimizers: Sequence[Optimizer], identity: str) -> int:
     """Copy a snapshot into networks and optimizers; returns the number of finished steps.
 
     Raises SnapshotError when the file belongs to another recipe or another network.
@@ -45,9 +45,10 @@ def load_snapshot(path: Path, modules: Modules, optimizers: Sequence[Optimizer],
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("recipe") != recipe:
+            if metadata.get("identity") != identity:
                 raise SnapshotError(
-                    f"{path} was written by a run with another recipe or other data: remove it to start anew"
+                    f"{path} was written by a run with another recipe or other data, or by an older version: "
+                    "remove it to start anew"
                 )
             for name, tensor in _tensors(modules, optimizers).items():
                 tensor.copy_(file.get_tensor(name))

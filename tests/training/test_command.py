@@ -13,8 +13,18 @@ from safetensors import SafetensorError
 
 from model.errors import CheckpointError
 from tests.training.tiny_data import RECIPE, write_data
-from training.command import INTERRUPTED, ends_in_one_line
-from training.errors import DataError
+from training import __main__ as command
+from training.errors import INTERRUPTED, DataError
+
+
+def merge_fails(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    """Run a command in which `error` is raised."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "merge_folders", fail)
+    return command.main(["merge", "one", "--out", "two"])
 
 
 @pytest.mark.parametrize(
@@ -28,24 +38,56 @@ from training.errors import DataError
     ],
 )
 def test_what_ends_a_command_is_one_line(
-    caplog: pytest.LogCaptureFixture, error: BaseException, status: int, message: str
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: int,
+    message: str,
 ) -> None:
-    @ends_in_one_line
-    def main() -> int:
-        raise error
-
-    assert main() == status
+    assert merge_fails(monkeypatch, error) == status
     (line,) = caplog.messages
     assert line.startswith(message)
 
 
-def test_a_defect_keeps_its_traceback() -> None:
-    @ends_in_one_line
-    def main() -> int:
-        raise KeyError("defect")
-
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyError):
-        main()
+        merge_fails(monkeypatch, KeyError("defect"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing command"),
+        (["train"], "No such command 'train'"),
+        (["captions"], "Missing option '--data'"),
+        (["scst", "--data", "a", "--init", "b", "--rate", "1"], "No such option"),
+        (["text", "--data", "a", "--save-seconds", "soon"], "--save-seconds"),
+        (["evaluate", "--data", "a"], "one of --checkpoint and --server is needed"),
+        (["evaluate", "--data", "a", "--checkpoint", "b", "--server", "c"], "one of --checkpoint and"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert command.main(arguments) == 2
+    told = capsys.readouterr()
+    assert not told.out
+    (line,) = told.err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+STAGES = ("captions", "scst", "pretrain", "text")
+
+
+def test_options_have_the_same_names_in_all_stages(capsys: pytest.CaptureFixture[str]) -> None:
+    for stage in STAGES:
+        assert command.main([stage, "--help"]) == 0
+        told = capsys.readouterr().out
+        assert all(f"--{name} " in told for name in ("config", "out", "save-seconds")), stage
+    assert command.main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"  {stage} " in told for stage in STAGES)
 
 
 def listen() -> None:
@@ -59,7 +101,7 @@ def test_ctrl_c_ends_a_run_with_one_line_and_it_can_be_resumed(tmp_path: Path) -
     (write_data(tmp_path / "data") / "captions_dev.json").unlink()
     given = {"data": "data", "config": "recipe.yaml", "out": "out", "cache": "cache"}
     arguments = [part for name, at in given.items() for part in (f"--{name}", str(tmp_path / at))]
-    command = [sys.executable, "-m", "training.stages.train", *arguments, "--save-seconds", "0"]
+    command = [sys.executable, "-m", "training", "captions", *arguments, "--save-seconds", "0"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     snapshot = tmp_path / "out" / "snapshot.safetensors"
     ended = []

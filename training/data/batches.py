@@ -9,10 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.checkpoint import Checkpoint
 from model.image import ImageConfig
 from model.tokenizer import Tokenizer
 from training.data.captions import CaptionSet, may_be_mirrored, normalise
 from training.data.photos import Photos
+from training.errors import DataError
+from training.world import World
 
 PADDING = -100
 """Target of positions after a caption's end; the end token itself has an id and is learned."""
@@ -61,6 +64,22 @@ class TokenisedCaptions:
 
 
 @dataclass(frozen=True)
+class Split:
+    """Photos and their tokenised captions, index by index."""
+
+    photos: Photos
+    captions: TokenisedCaptions
+    maps: npt.NDArray[np.float16] | None = None
+    """(views, photos, C, h, w): what frozen layers made of views of the photos, where a recipe has such."""
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Tell how many batches an epoch has; raises DataError where there are too few photos for one."""
+        if len(self.photos) < batch_size:
+            raise DataError(f"{len(self.photos)} photos are fewer than batch_size, {batch_size}")
+        return len(self.photos) // batch_size
+
+
+@dataclass(frozen=True)
 class Batch:
     """Teacher-forced captions of B photos, n for each, side by side."""
 
@@ -82,6 +101,14 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """Move to a device."""
         return Batch(*(tensor.to(device) for tensor in (self.pixels, self.inputs, self.targets)))
+
+
+def tokenised(found: tuple[CaptionSet, Photos], network: Checkpoint) -> Split:
+    """Tokenise the captions of a split as a network reads them."""
+    captions, photos = found
+    config = network.model.config
+    ids = (config.decoder_start_token_id, config.eos_token_ids[0])
+    return Split(photos, TokenisedCaptions.of(captions, network.tokenizer, *ids))
 
 
 def caption_rows(
@@ -140,31 +167,48 @@ def unchanged(photos: npt.NDArray[np.uint8], image: ImageConfig) -> Tensor:
     return (pixels * image.rescale_factor - mean) / std
 
 
+def draw_photos(
+    step: int, *, photos: int, batch_size: int, seed: int, world: World
+) -> tuple[list[int], list[Rng]]:
+    """Choose this process's share of a step's photos: their indices, and a generator for each.
+
+    An epoch shows every photo once, but for those that are left over. What is drawn for a photo depends on
+    the seed, the step and its place in the batch, whatever process has it.
+    """
+    epoch, position = divmod(step, photos // batch_size)
+    order = np.random.default_rng((seed, 0, epoch)).permutation(photos)
+    share = batch_size // world.size
+    places = range(world.rank * share, (world.rank + 1) * share)
+    indices = [int(order[position * batch_size + place]) for place in places]
+    return indices, [np.random.default_rng((seed, 1, step, place)) for place in places]
+
+
 def draw_batch(
-    photos: Photos,
-    maps: npt.NDArray[np.float16] | None,
-    captions: TokenisedCaptions,
+    split: Split,
     indices: Sequence[int],
+    rngs: Sequence[Rng],
     *,
     captions_per_photo: int,
     most: int,
     how: Augmentation,
     image: ImageConfig,
-    rngs: Sequence[Rng],
 ) -> Batch:
     """Photos `indices` with captions drawn for each; rows hold up to `most` tokens.
 
-    A photo is augmented, or one of its views in `maps` (views, photos, C, h, w) is drawn. Every photo has
-    a generator of its own, so that it does not matter who else is in the batch.
+    A photo is augmented, or one of its views in the split's maps is drawn. Every photo has a generator of its
+    own, so that it does not matter who else is in the batch.
     """
+    captions = split.captions
     chosen: list[Sequence[int]] = []
     pixels = []
     for index, rng in zip(indices, rngs, strict=True):
         chosen.extend(choose_captions(captions.rows[index], captions_per_photo, rng))
-        if maps is None:
-            drawn = augment(photos[index], captions.mirrored[index] and rng.random() < 0.5, how, rng)
+        if split.maps is None:
+            drawn = augment(split.photos[index], captions.mirrored[index] and rng.random() < 0.5, how, rng)
             pixels.append(normalised(drawn, image))
         else:
-            pixels.append(torch.from_numpy(maps[rng.integers(len(maps)), index].astype(np.float32)))
+            pixels.append(
+                torch.from_numpy(split.maps[rng.integers(len(split.maps)), index].astype(np.float32))
+            )
     inputs, targets = caption_rows(chosen, captions.end, most, captions.start)
     return Batch(torch.stack(pixels), inputs, targets)

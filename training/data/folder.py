@@ -53,4 +53,6 @@ def load_data(folder: Path, image: ImageConfig, cache: Path) -> Data:
             loaded[split] = (found, photos)
     if faults:
         raise DataError("\n".join(faults))
+    if "dev" not in loaded:
+        logger.info("%s has no split 'dev': nothing is scored, and the last weights are kept", folder)
     return Data(loaded["train"], loaded.get("dev"))

@@ -1,19 +1,16 @@
-"""Several data folders as one. `python -m training.data.merge --help`.
+"""Several data folders as one.
 
 The new folder has COCO caption files and links to the photos. Its `dev` is that of the first folder that has
 one. A folder without `dev` keeps a fifth of its photos out of `train`, in a split named after the folder.
 """
 
-import argparse
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.command import ends_in_one_line
 from training.data.captions import IMAGES, CaptionSet, has_split, read_captions
 from training.errors import DataError
 
@@ -77,19 +74,3 @@ def coco(entries: Sequence[Entry]) -> dict[str, Any]:
     ]
     numbered = [{"id": index, **annotation} for index, annotation in enumerate(annotations)]
     return {"images": images, "annotations": numbered}
-
-
-@ends_in_one_line
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(description="Make one data folder of several.")
-    parser.add_argument("folders", type=Path, nargs="+", metavar="DATA")
-    parser.add_argument("--out", type=Path, required=True, help="the new folder")
-    given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    merge(given.folders, given.out)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

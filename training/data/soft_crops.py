@@ -24,6 +24,11 @@ class CropLabels:
     grid_ids: Tensor  # (B, GRID, GRID, K) int64
     grid_probs: Tensor  # (B, GRID, GRID, K) float32
 
+    def to(self, device: torch.device) -> "CropLabels":
+        """Move to a device."""
+        tensors = (self.ids, self.probs, self.grid_ids, self.grid_probs)
+        return CropLabels(*(tensor.to(device) for tensor in tensors))
+
     def mixed(self, rectangle: Rectangle) -> "CropLabels":
         """Labels of crops after `rectangle` of each one's neighbour was pasted over it."""
         share = rectangle.share

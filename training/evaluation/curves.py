@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from training.errors import DataError
+from training.journal import FILE
 
-FILE = "history.jsonl"
 PLACES = ("epoch", "step")
 VALUES = ("loss", "dev_loss", "cider", "bleu4")
 

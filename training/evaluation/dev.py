@@ -17,17 +17,24 @@ from training.data.batches import unchanged
 from training.data.captions import CaptionSet
 from training.data.photos import Photos
 from training.evaluation.metrics import CiderScore, cider
+from training.stage import Measured
 
 BATCH = 32  # photos that are captioned together
+SAMPLES = 8  # photos whose captions are shown
 
 
-class DevScores:
+class DevCaptions:
     """Photos and references of the dev split, ready to be captioned and scored again and again."""
 
     def __init__(self, captions: CaptionSet, photos: Photos) -> None:
         self.ids = captions.ids
         self.photos = photos
         self.references = CiderScore(dict(zip(captions.ids, captions.captions, strict=True)))
+
+    def measure(self, checkpoint: Checkpoint, device: torch.device) -> Measured:
+        """Caption every photo and score that: `cider` and `bleu4`, with the captions of a few photos."""
+        made = self.caption(checkpoint, device)
+        return Measured(self.score(made), self.photos[:SAMPLES], made[:SAMPLES])
 
     def caption(self, checkpoint: Checkpoint, device: torch.device) -> list[str]:
         """Caption every photo with the engine, as the checkpoint would once it is loaded there."""

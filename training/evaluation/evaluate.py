@@ -1,22 +1,20 @@
-"""Score captions of one split of a data folder. `python -m training.evaluation.evaluate --help`.
+"""The captions of one split of a data folder, scored: what `python -m training evaluate` does.
 
 checkpoint folder, archive or running server → captions → scores → table, JSON file, HTML report
 """
 
-import argparse
 import json
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from model.captioner import Captioner
-from model.errors import CaptionerError
 from model.options import GenerationOptions
-from training.command import INTERRUPTED
 from training.data.captions import CaptionSet, has_split, read_captions, read_split
 from training.data.problems import Problems
-from training.errors import TrainingError
+from training.errors import INTERRUPTED, TrainingError
 from training.evaluation.captioning import Captioned, caption_with_engine
 from training.evaluation.curves import Curves, history_beside, read_curves
 from training.evaluation.packed import open_archive
@@ -60,89 +58,68 @@ def training_captions(data: Path, split: str) -> list[str]:
     return [text for group in read_split(data, TRAIN, Problems()).captions for text in group]
 
 
-def evaluate(given: argparse.Namespace) -> tuple[Evaluation, CaptionSet]:
+@dataclass(frozen=True)
+class Asked:
+    """What is to be scored: a split of a data folder, by a checkpoint or by a server."""
+
+    data: Path
+    split: str
+    checkpoint: Path | None  # a folder or an archive
+    server: str | None  # a URL
+    name: str  # of the server's model
+    options: Sequence[str]  # NAME=VALUE, of a checkpoint's generation
+    spice: bool
+
+
+def evaluate(asked: Asked) -> tuple[Evaluation, CaptionSet]:
     """Check what can be checked before captioning; then caption and score."""
-    if given.spice:
+    if asked.spice:
         require_core_nlp()
-    photos = read_captions(given.data, given.split)
-    if given.server is None:
-        source = str(given.checkpoint)
-        captioned = caption_with_checkpoint(given.checkpoint, photos, given.options)
+    photos = read_captions(asked.data, asked.split)
+    if asked.checkpoint is not None:
+        source = str(asked.checkpoint)
+        captioned = caption_with_checkpoint(asked.checkpoint, photos, asked.options)
     else:
-        if given.options:
+        assert asked.server is not None
+        if asked.options:
             raise TrainingError("options are the server's own: set them in its model-config.yaml")
-        server = server_url(given.server)
-        source = f"{given.name} at {server}"
-        captioned = caption_with_server(server, given.name, key_for(server, Path.cwd()), photos)
-    known = training_captions(given.data, given.split)
+        server = server_url(asked.server)
+        source = f"{asked.name} at {server}"
+        captioned = caption_with_server(server, asked.name, key_for(server, Path.cwd()), photos)
+    known = training_captions(asked.data, asked.split)
     result = score(
         captioned,
         photos,
         source=source,
-        data=given.data,
-        split=given.split,
+        data=asked.data,
+        split=asked.split,
         known=known,
-        with_spice=given.spice,
+        with_spice=asked.spice,
     )
     return result, photos
 
 
-def curves_of(given: argparse.Namespace) -> Curves:
-    """Read the history of the run: the one that was asked for, else the one beside the checkpoint."""
-    path = given.history
-    if path is None and given.checkpoint is not None and given.checkpoint.is_dir():
-        path = history_beside(given.checkpoint)
-    return () if path is None else read_curves(path)
+def curves_of(asked: Asked, history: Path | None) -> Curves:
+    """Read the history of a run: the one that was asked for, else the one beside the checkpoint."""
+    if history is None and asked.checkpoint is not None and asked.checkpoint.is_dir():
+        history = history_beside(asked.checkpoint)
+    return () if history is None else read_curves(history)
 
 
-def arguments() -> argparse.ArgumentParser:
-    """Describe the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluation.evaluate",
-        description="Score captions with BLEU, METEOR, ROUGE-L and CIDEr. CAPTIONER_KEY in the environment "
-        "is the key of a server that is not the one started here.",
-    )
-    captioner = parser.add_mutually_exclusive_group(required=True)
-    captioner.add_argument("--checkpoint", type=Path, help="checkpoint folder, or an archive (.mar)")
-    captioner.add_argument("--server", metavar="URL", help="a running server, as in http://localhost:8080")
-    parser.add_argument("--name", default="captioner", help="the server's model; by default %(default)s")
-    parser.add_argument("--data", type=Path, required=True, help="folder with captions and images/")
-    parser.add_argument("--split", default="dev")
-    parser.add_argument("--spice", action="store_true", help="score SPICE, too; needs CoreNLP")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write scores and captions")
-    parser.add_argument("--report", type=Path, metavar="FILE.html", help="where to write a page to look at")
-    parser.add_argument(
-        "--history",
-        type=Path,
-        help="a run's history.jsonl; by default the one beside the checkpoint",
-    )
-    parser.add_argument("options", nargs="*", help="generation options, as in num_beams=4 length_penalty=0.8")
-    return parser
-
-
-def main() -> int:
-    """Command line; 1 where something is wrong or a photo got no caption."""
-    given = arguments().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+def evaluate_and_write(asked: Asked, history: Path | None, *, out: Path | None, report: Path | None) -> int:
+    """Print the scores and write the files; returns 1 where a photo got no caption, 130 for Ctrl-C."""
     try:
-        curves = curves_of(given)
-        result, photos = evaluate(given)
+        curves = curves_of(asked, history)
+        result, photos = evaluate(asked)
         for photo in result.failed:
             logger.error("%s: no caption, %s", photo.file_name, photo.failure)
         sys.stdout.write(result.table() + "\n")
-        if given.out is not None:
-            result.write(given.out)
-        if given.report is not None:
-            write_report(given.report, result, photos, curves)
-            logger.info("%s: %.1f MB", given.report, given.report.stat().st_size / 1e6)
-    except (TrainingError, CaptionerError, OSError) as error:
-        logger.error("%s", error)
-        return 1
+        if out is not None:
+            result.write(out)
+        if report is not None:
+            write_report(report, result, photos, curves)
+            logger.info("%s: %.1f MB", report, report.stat().st_size / 1e6)
     except KeyboardInterrupt:
         logger.error("interrupted: nothing was written")
         return INTERRUPTED
     return 1 if result.failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -13,8 +14,7 @@ from model.decoder import Decoder, DecoderBlock
 from model.network import CaptionModel
 from training.data.batches import PADDING, Batch
 from training.stages.samples import by_length
-from training.stages.train_recipe import ContrastRecipe
-from training.world import Processes
+from training.world import World
 
 
 def summed_caption_loss(
@@ -53,6 +53,20 @@ def blank_image(decoder: Decoder, like: Tensor) -> CrossAttentionKV:
     return keys_values
 
 
+@dataclass(frozen=True)
+class ContrastRecipe:
+    """An image–text contrastive term beside the caption loss (Yu et al., "CoCa", 2022)."""
+
+    weight: float  # of the term; the caption loss weighs 1
+    width: int  # channels of the space in which photos and captions meet
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError("weight: a number above 0 is needed; without a contrastive term, leave it out")
+        if self.width < 1:
+            raise ValueError("width: at least 1 is needed")
+
+
 class Contrast(nn.Module):
     """Symmetric InfoNCE between photos and captions (Radford et al., "CLIP", 2021, figure 3).
 
@@ -67,12 +81,12 @@ class Contrast(nn.Module):
         self.of_text = nn.Linear(text_width, recipe.width, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # CLIP's, section 2.5
 
-    def forward(self, images: Tensor, texts: Tensor, processes: Processes) -> Tensor:
+    def forward(self, images: Tensor, texts: Tensor, world: World) -> Tensor:
         """Class tokens (B, C) and pooled captions (B · n, C') of this process → loss over all, a mean."""
         images = F.normalize(self.of_image(images).float(), dim=-1)
         texts = F.normalize(self.of_text(texts).float(), dim=-1)
         scale = self.log_scale.exp().clamp(max=100)
-        return info_nce(scale * processes.gather(images) @ processes.gather(texts).T)
+        return info_nce(scale * world.gather(images) @ world.gather(texts).T)
 
 
 def info_nce(logits: Tensor) -> Tensor:
@@ -91,7 +105,7 @@ def info_nce(logits: Tensor) -> Tensor:
 
 
 class Objective(nn.Module):
-    """The network with what is only there to train it. `forward` is what DistributedDataParallel wraps."""
+    """The network with what is only there to train it. `forward` is what a part of a step computes."""
 
     def __init__(
         self,
@@ -112,7 +126,7 @@ class Objective(nn.Module):
             text_width = model.decoder.embedding.tokens.embedding_dim
             self.contrast = Contrast(model.config.encoder.hidden_size, text_width, contrast)
 
-    def forward(self, batch: Batch, processes: Processes) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, world: World) -> tuple[Tensor, Tensor]:
         """Sum of the caption loss over a process's targets; the contrastive loss, 0 where there is none."""
         model = self.model
         tokens = model.encoder(batch.pixels, self._draw_patches(batch.pixels), self.start_block)
@@ -123,7 +137,7 @@ class Objective(nn.Module):
         hidden = model.decoder.hidden(batch.inputs, blank_image(model.decoder, image_tokens), None)
         counted = (batch.targets != PADDING).unsqueeze(-1)
         pooled = (hidden * counted).sum(1) / counted.sum(1)
-        return total, self.contrast(tokens[:, 0], pooled, processes)
+        return total, self.contrast(tokens[:, 0], pooled, world)
 
     def _draw_patches(self, pixels: Tensor) -> Tensor | None:
         """Choose the patches (B, k) of each photo that the encoder sees; None: all of them."""

@@ -1,150 +1,229 @@
-"""Optional last stage: train a captioner on CIDEr-D itself. `python -m training.stages.scst --help`.
+"""Self-critical sequence training: captions are drawn, rewarded with CIDEr-D, and made more or less likely.
 
 checkpoint, data folder → drawn captions → rewards → steps → checkpoint
 """
 
-import argparse
-import logging
-import sys
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from model.config import GPT2Config
-from training.command import ends_in_one_line
-from training.data.batches import TokenisedCaptions
-from training.data.captions import CaptionSet, normalise
+from model.checkpoint import Checkpoint, save_checkpoint
+from model.network import CaptionModel
+from training.data.batches import (
+    PADDING,
+    Augmentation,
+    Batch,
+    Split,
+    draw_batch,
+    draw_photos,
+    tokenised,
+)
 from training.data.folder import load_data
-from training.errors import DataError, RecipeError
-from training.evaluation.dev import DevScores
-from training.journal import Journal
-from training.progress import Progress
-from training.recipe import read_recipe
+from training.data.views import ViewsRecipe
+from training.evaluation.dev import DevCaptions
+from training.optimizers import OptimizerRecipe, averaged, make_optimizers
+from training.stage import Measured, Part, Plan
+from training.stages.caption_objective import summed_caption_loss
+from training.stages.frozen import freeze, seen, with_views
 from training.stages.rewards import END, CiderD, words
-from training.stages.self_critical import ScstRecipe, SelfCritic, StepResult
-from training.stages.trainer import Split, with_views
-
-logger = logging.getLogger("training.stages.scst")
-
-RECIPE = Path(__file__).parents[1] / "recipes" / "scst-small.yaml"
-SAVE_SECONDS = 180.0
+from training.stages.samples import by_length, draw_captions
+from training.stages.self_critical import advantages, policy_loss, reward_of, token_logprobs
+from training.stages.start import load_start
+from training.world import World
 
 
-@dataclass
-class ScstRun:
-    """A self-critic at work in a folder: `scst.safetensors`, `history.jsonl`, `checkpoint/`."""
+@dataclass(frozen=True)
+class ScstRecipe:
+    """Numbers of a run of self-critical sequence training."""
 
-    critic: SelfCritic
-    dev: DevScores | None
-    out: Path
-    identity: str  # recipe, data and checkpoint: a snapshot of others is refused
-    save_seconds: float  # at most this much work is lost when a run is killed
+    augmentation: Augmentation
+    samples_per_photo: int
+    max_tokens: int  # samples are cut there
+    epochs: int
+    batch_size: int  # photos
+    optimizer: OptimizerRecipe
+    encoder_rate: float  # factor on the encoder's learning rates; 0 leaves it as it is
+    warmup_steps: int
+    cross_entropy_weight: float  # of the loss of caption training, added; 0 leaves it out
+    average_decay: float  # of the exponential moving average of the weights, per step
+    report_epochs: int  # epochs between two dev scores
+    seed: int
+    views: ViewsRecipe | None = None  # of a hybrid encoder: frozen layers and what they see, once
 
-    def go(self) -> None:
-        """Do all steps that are left; `checkpoint/` is the best on the dev split, the start among them."""
-        critic, snapshot = self.critic, self.out / "scst.safetensors"
-        start = critic.resume(snapshot, self.identity) if snapshot.exists() else 0
-        journal = Journal.until(self.out / "history.jsonl", start)
-        if not journal.reports:
-            self._report(0, [], journal)
-        saved = time.monotonic()
-        results: list[StepResult] = []
-        with Progress("scst", critic.steps, "step", done=start) as progress:
-            for step in range(start, critic.steps):
-                results.append(critic.step(step))
-                progress.advance(reward=float(np.mean([result.reward for result in results[-20:]])))
-                ended = step + 1 == critic.steps
-                epoch, position = divmod(step + 1, critic.steps_per_epoch)
-                reported = position == 0 and (epoch % critic.recipe.report_epochs == 0 or ended)
-                if reported:
-                    self._report(step + 1, results, journal)
-                    results = []
-                if reported or time.monotonic() - saved > self.save_seconds:
-                    critic.save(snapshot, step + 1, self.identity)
-                    saved = time.monotonic()
-
-    def _report(self, step: int, results: list[StepResult], journal: Journal) -> None:
-        """Measure, write the report, and the checkpoint where it is the best one so far."""
-        critic = self.critic
-        report: dict[str, float] = {"step": step, "epoch": step // critic.steps_per_epoch}
-        if results:
-            weighed = ("cross_entropy",) if critic.recipe.cross_entropy_weight else ()
-            for name in ("reward", "length", *weighed):
-                report[name] = float(np.mean([getattr(result, name) for result in results]))
-        checkpoint = critic.averaged_checkpoint()
-        if self.dev is not None:
-            report |= self.dev.score(self.dev.caption(checkpoint, torch.device("cpu")))
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in report.items() if isinstance(value, float))
-        logger.info("epoch %d of %d: %s", report["epoch"], critic.recipe.epochs, shown)
-        if journal.is_better(report):
-            save_checkpoint(self.out / "checkpoint", checkpoint)
-        journal.add(report)
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "epochs", "batch_size", "report_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: at least 1 is needed")
+        for name in ("warmup_steps", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: at least 0 is needed")
+        if self.samples_per_photo < 2:
+            raise ValueError("samples_per_photo: at least 2 are needed, to be compared with each other")
+        for name in ("encoder_rate", "cross_entropy_weight", "average_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: from 0 to 1 is needed")
 
 
-def scst(
-    init: Path,
-    data: Path,
-    recipe: ScstRecipe,
-    *,
-    out: Path,
-    cache: Path,
-    save_seconds: float = SAVE_SECONDS,
-) -> None:
-    """Train the captioner in `init` further; resumes what was begun in `out`."""
-    start = read_start(init, recipe)
+class Scst:
+    """The stage `scst`, of one process among others.
+
+    There is no dropout: what draws the samples is what is made to learn from them. The samples depend on the
+    process, too.
+    """
+
+    def __init__(
+        self,
+        recipe: ScstRecipe,
+        start: Checkpoint,
+        split: Split,
+        reward: CiderD,
+        *,
+        world: World,
+        dev: DevCaptions | None = None,
+        identity: str = "",
+    ) -> None:
+        """Take a checkpoint to start from; `identity` tells it and the data from those of others."""
+        steps_per_epoch = split.steps_per_epoch(recipe.batch_size)
+        world.share("batch_size", recipe.batch_size)
+        self.recipe, self.start, self.split, self.reward = recipe, start, split, reward
+        self.world, self.dev = world, dev
+        self.plan = Plan(
+            identity=f"{recipe!r} {identity}",
+            seed=recipe.seed,
+            steps=recipe.epochs * steps_per_epoch,
+            steps_per_epoch=steps_per_epoch,
+            warmup_steps=recipe.warmup_steps,
+            gradient_norm=recipe.optimizer.gradient_norm,
+            report_epochs=recipe.report_epochs,
+            scores_start=True,
+        )
+        self.network = start.model.to(world.device).eval()
+        self.average = averaged(self.network, recipe.average_decay)
+        parts: list[tuple[nn.Module, float]] = [(self.network.decoder, 1.0)]
+        if self.network.projection is not None:
+            parts.append((self.network.projection, 1.0))
+        if recipe.encoder_rate:
+            parts.append((self.network.encoder, recipe.encoder_rate))
+        self.network.encoder.requires_grad_(recipe.encoder_rate > 0)
+        freeze(self.network.encoder, 0, whole_stem=True)
+        self.optimizers = make_optimizers(parts, recipe.optimizer)
+
+    def step(self, step: int) -> Iterator[Part]:
+        """Draw, reward and learn from the samples of this process's share of a batch of photos."""
+        recipe, network, world = self.recipe, self.network, self.world
+        photos, batch = self.batch(step)
+        with world.autocast(), _plain_attention(), torch.set_grad_enabled(recipe.encoder_rate > 0):
+            encoded = network.encoder(batch.pixels, None, 0 if recipe.views is None else recipe.views.start)
+        with world.autocast():
+            image_tokens = encoded if network.projection is None else network.projection(encoded)
+        targets = self.draw(image_tokens, step)
+        rewards = self.rewards(photos, targets)
+        advantage = advantages(rewards).flatten().to(world.device)
+        drawn = (targets != PADDING).sum()
+        tokens = world.total(drawn)
+        # An autocast of its own for what has gradients: a weight that was cast while drawing has none.
+        with world.autocast():
+            cross = network.decoder.cross_keys_values(image_tokens)
+        loss = torch.zeros((), device=world.device)
+        for rows, part in by_length(targets, recipe.samples_per_photo):
+            with world.autocast(), _plain_attention():
+                logprobs, of = token_logprobs(
+                    network.decoder, cross, part, network.config.decoder_start_token_id
+                )
+            loss = loss + policy_loss(logprobs, advantage[rows][of]) / tokens
+        figures = {
+            "reward": (rewards.mean() / world.size).to(world.device),  # mean CIDEr-D of the samples
+            "length": drawn.double() / (len(targets) * world.size),  # mean tokens of a sample, with its end
+        }
+        if recipe.cross_entropy_weight:
+            with world.autocast(), _plain_attention():
+                total = summed_caption_loss(network, image_tokens, batch.inputs, batch.targets)
+            figures["cross_entropy"] = total / world.total(batch.tokens)  # nats a token
+            loss = loss + recipe.cross_entropy_weight * figures["cross_entropy"]
+        yield Part(loss, figures)
+
+    def batch(self, step: int) -> tuple[list[int], Batch]:
+        """Choose photos, and draw what a step sees of them, with captions for its cross-entropy."""
+        recipe, split, world = self.recipe, self.split, self.world
+        photos, rngs = draw_photos(
+            step, photos=len(split.photos), batch_size=recipe.batch_size, seed=recipe.seed, world=world
+        )
+        batch = draw_batch(
+            split,
+            photos,
+            rngs,
+            captions_per_photo=recipe.samples_per_photo,
+            most=recipe.max_tokens,
+            how=recipe.augmentation,
+            image=self.start.image,
+        )
+        with world.autocast():
+            return photos, seen(batch.to(world.device), self.network.encoder, recipe.views)
+
+    @torch.no_grad()
+    def draw(self, image_tokens: Tensor, step: int) -> Tensor:
+        """Draw captions of photos, image tokens (B, S, C) → targets (B · n, T)."""
+        recipe, world, decoder = self.recipe, self.world, self.network.decoder
+        config = self.network.config
+        seed = recipe.seed * 1_000_003 + step + world.rank * 1_000_000_007
+        with world.autocast():
+            return draw_captions(
+                decoder,
+                decoder.cross_keys_values(image_tokens),
+                start=config.decoder_start_token_id,
+                ends=config.eos_token_ids,
+                per_photo=recipe.samples_per_photo,
+                most=recipe.max_tokens,
+                generator=torch.Generator(world.device).manual_seed(seed),
+            )
+
+    def rewards(self, photos: Sequence[int], targets: Tensor) -> Tensor:
+        """CIDEr-D of drawn captions (B · n, T) of B photos → (B, n) float32, on the processor."""
+        ends = self.network.config.eos_token_ids
+        rows = [[token for token in row if token != PADDING] for row in targets.tolist()]
+        texts = self.start.tokenizer.backend.decode_batch(rows, skip_special_tokens=True)
+        captions = [words(text) + [END] * (row[-1] in ends) for text, row in zip(texts, rows, strict=True)]
+        n = self.recipe.samples_per_photo
+        scores = [
+            self.reward.scores(photo, captions[place * n : (place + 1) * n])
+            for place, photo in enumerate(photos)
+        ]
+        return torch.from_numpy(np.stack(scores)).float()
+
+    def measure(self) -> Measured:
+        """Caption the dev split with the averaged weights, and score that."""
+        if self.dev is None:
+            return Measured()
+        return self.dev.measure(self.averaged_checkpoint(), self.world.device)
+
+    def write(self, out: Path) -> None:
+        """Write the averaged weights as a checkpoint folder that the engine and transformers load."""
+        save_checkpoint(out / "checkpoint", self.averaged_checkpoint())
+
+    def averaged_checkpoint(self) -> Checkpoint:
+        """Return what the engine needs to use the averaged weights."""
+        return replace(self.start, model=cast(CaptionModel, self.average.module))
+
+
+def prepare(data: Path, init: Path, recipe: ScstRecipe, *, cache: Path, world: World) -> Scst:
+    """Load the captioner in `init` and the data that it is to be trained on further."""
+    start = load_start(init, recipe.max_tokens)
     found = load_data(data, start.image, cache)
-    captions, photos = found.train
-    config = start.model.config
-    ids = (config.decoder_start_token_id, config.eos_token_ids[0])
-    split = Split(photos, TokenisedCaptions.of(captions, start.tokenizer, *ids))
-    if recipe.views is not None:
-        split = with_views(split, start, recipe.views, recipe.augmentation, seed=recipe.seed, cache=cache)
-    critic = SelfCritic(recipe, start, split, reward_of(captions))
-    out.mkdir(parents=True, exist_ok=True)  # now, and not after the first scores
-    if found.dev is None:
-        logger.info("%s has no split 'dev': nothing is scored, and the last weights are kept", data)
-    dev = None if found.dev is None else DevScores(*found.dev)
-    identity = f"{recipe!r} {captions.digest()} {init}"
-    ScstRun(critic, dev, out, identity, save_seconds).go()
+    captions = found.train[0]
+    split = tokenised(found.train, start)
+    split = with_views(split, start, recipe.views, recipe.augmentation, seed=recipe.seed, cache=cache)
+    dev = DevCaptions(*found.dev) if found.dev is not None and world.first else None
+    identity = f"{captions.digest()} {init}"
+    return Scst(recipe, start, split, reward_of(captions), world=world, dev=dev, identity=identity)
 
 
-def read_start(folder: Path, recipe: ScstRecipe) -> Checkpoint:
-    """Load the checkpoint to go on from; raises DataError or RecipeError where that cannot be done."""
-    start = load_checkpoint(folder, dtype=torch.float32)
-    decoder = start.model.config.decoder
-    if not isinstance(decoder, GPT2Config):
-        raise DataError(f"{folder} cannot be trained: only checkpoints of a ViT and a GPT-2 can be written")
-    if start.image.size[0] != start.image.size[1]:
-        raise DataError(f"{folder} cannot be trained: its photos are {start.image.size}, not square")
-    if recipe.max_tokens > decoder.n_positions:
-        raise RecipeError(f"max_tokens: more than the {decoder.n_positions} positions of {folder}")
-    return start
-
-
-def reward_of(captions: CaptionSet) -> CiderD:
-    """Make the reward of a split: its captions are the references, their ends count as words."""
-    return CiderD([[[*words(normalise(text)), END] for text in group] for group in captions.captions])
-
-
-@ends_in_one_line
-def main() -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(description="Self-critical sequence training of a checkpoint.")
-    parser.add_argument("--init", type=Path, required=True, help="checkpoint folder to start from")
-    parser.add_argument("--data", type=Path, required=True, help="folder of captions and images/")
-    parser.add_argument("--config", type=Path, default=RECIPE, help="recipe")
-    parser.add_argument("--out", type=Path, default=Path("runs/scst"), help="for snapshot and checkpoint")
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="folder for decoded photos")
-    given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    recipe = read_recipe(given.config, ScstRecipe)
-    scst(given.init, given.data, recipe, out=given.out, cache=given.cache)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _plain_attention() -> AbstractContextManager[None]:
+    """Attention as products and a softmax: what is fused takes 3 to 6 times as long backwards on a CPU."""
+    return sdpa_kernel(SDPBackend.MATH)

@@ -1,4 +1,6 @@
-"""Pretrain the decoder as a language model on captions alone. `python -m training.stages.text --help`.
+"""Text: the decoder becomes a language model of captions before it sees a photo.
+
+captions of a data folder and of files → vocabulary → token rows → steps → decoder.safetensors
 
 It sees no photo, so its cross-attention is left out; the weights that it ends with hold a
 cross-attention whose output is zero. Captions are learned from there: a decoder that starts as the
@@ -6,13 +8,10 @@ language model whatever the photo, and in which the first steps of caption train
 the photo (as a gate does in Flamingo; Alayrac et al., 2022, section 2.2).
 """
 
-import argparse
 import hashlib
 import logging
 import math
-import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -21,29 +20,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from model.config import GPT2Config
 from model.decoder import Decoder
 from model.gpt2 import GPT2Block, gpt2_decoder
-from training.command import ends_in_one_line
 from training.data.batches import PADDING, caption_rows
-from training.data.caption_text import length_batches, read_lines
+from training.data.caption_text import Batches, length_batches, read_lines
 from training.data.captions import has_split, normalise, read_captions
 from training.data.vocabulary import digest, end_token, learn_vocabulary
 from training.errors import DataError
 from training.optimizers import OptimizerRecipe, make_optimizers
-from training.precision import autocast
-from training.progress import Progress
-from training.recipe import read_recipe
-from training.schedule import set_learning_rate, warmup_cosine
-from training.snapshot import load_snapshot, save_snapshot
+from training.stage import Measured, Part, Plan
 from training.stages.initialise import initialise
+from training.world import World
 
-logger = logging.getLogger("training.stages.text")
+logger = logging.getLogger("training.text")
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "text-small.yaml"
-SNAPSHOT_SECONDS = 180  # at most this much work is lost when a run is killed
 HELD_OUT_BATCH = 250  # captions at once when measuring
 
 Rows = Sequence[Sequence[int]]
@@ -118,119 +112,103 @@ def blind_decoder(config: GPT2Config) -> Decoder:
     return decoder
 
 
-def text_loss(model: LanguageModel, rows: Rows, end: int, most: int) -> Tensor:
-    """Mean cross-entropy of the next token in nats, over captions of which `most` tokens count."""
-    inputs, targets = caption_rows(rows, end, most)
+def text_loss(model: LanguageModel, rows: Rows, end: int, most: int, world: World) -> tuple[Tensor, int]:
+    """Mean cross-entropy of the next token in nats, and how many count: up to `most` of a caption."""
+    inputs, targets = (tensor.to(world.device) for tensor in caption_rows(rows, end, most))
     wanted = targets != PADDING
-    with autocast():
+    with world.autocast():
         logits = model(inputs, wanted)
-    return F.cross_entropy(logits.float(), targets[wanted])
+    return F.cross_entropy(logits.float(), targets[wanted]), int(wanted.sum())
 
 
 @torch.no_grad()
-def perplexity(model: LanguageModel, rows: Rows, end: int, most: int) -> float:
+def perplexity(model: LanguageModel, rows: Rows, end: int, most: int, world: World) -> float:
     """Exp of the mean loss of a token over all captions; 1 would be knowing each beforehand."""
     model.eval()
     rows = sorted(rows, key=len)
     total, count = 0.0, 0
     for start in range(0, len(rows), HELD_OUT_BATCH):
-        batch = rows[start : start + HELD_OUT_BATCH]
-        tokens = sum(min(most, len(row) + 1) for row in batch)
-        total += text_loss(model, batch, end, most).item() * tokens
-        count += tokens
+        loss, tokens = text_loss(model, rows[start : start + HELD_OUT_BATCH], end, most, world)
+        total, count = total + loss.item() * tokens, count + tokens
     model.train()
     return math.exp(total / count)
 
 
-def pretrain(data: Path, texts: Sequence[Path], recipe: TextRecipe, out: Path) -> None:
-    """Train on the files and on the captions of `data`; ends with `out/decoder.safetensors`.
+class Text:
+    """The stage `text`, of one process among others."""
+
+    average = None
+
+    def __init__(
+        self, recipe: TextRecipe, vocabulary: Tokenizer, rows: Rows, held_out: Rows, world: World
+    ) -> None:
+        """Take captions to learn from, and others to measure with, in tokens of a vocabulary."""
+        if len(rows) < recipe.batch_size:
+            raise DataError(f"{len(rows)} captions are fewer than batch_size, {recipe.batch_size}")
+        self.recipe, self.vocabulary, self.world = recipe, vocabulary, world
+        self.rows, self.held_out = rows, held_out
+        self.share = world.share("batch_size", recipe.batch_size)
+        self.end = end_token(vocabulary)
+        steps_per_epoch = len(rows) // recipe.batch_size
+        self.plan = Plan(
+            identity=f"{recipe!r} {hashlib.sha256(repr(rows).encode()).hexdigest()[:16]}",
+            seed=recipe.seed,
+            steps=recipe.epochs * steps_per_epoch,
+            steps_per_epoch=steps_per_epoch,
+            warmup_steps=recipe.warmup_steps,
+            gradient_norm=recipe.optimizer.gradient_norm,
+        )
+        torch.manual_seed(recipe.seed)
+        config = replace(recipe.decoder, vocab_size=vocabulary.get_vocab_size())
+        self.decoder = blind_decoder(config).to(world.device)
+        self.network = LanguageModel(self.decoder)
+        self.optimizers = make_optimizers([(self.network, 1.0)], recipe.optimizer)
+        self._batches: tuple[int, Batches] | None = None  # of an epoch, which is costly to draw
+
+    def step(self, step: int) -> Iterator[Part]:
+        """Compute the loss of this process's share of a batch of captions, in nats a token."""
+        epoch, position = divmod(step, self.plan.steps_per_epoch)
+        batch = self.batches(epoch)[position][self.world.rank * self.share :][: self.share]
+        rows = [self.rows[index] for index in batch]
+        mean, tokens = text_loss(self.network, rows, self.end, self.recipe.max_tokens, self.world)
+        loss = mean * (tokens / self.world.total(torch.tensor(tokens, device=self.world.device)))
+        yield Part(loss, {"loss": loss})
+
+    def batches(self, epoch: int) -> Batches:
+        """Draw the batches of an epoch, unless they are those of the step before."""
+        if self._batches is None or self._batches[0] != epoch:
+            rng = np.random.default_rng((self.recipe.seed, epoch))
+            lengths = [len(row) for row in self.rows]
+            self._batches = (epoch, length_batches(lengths, self.recipe.batch_size, rng))
+        return self._batches[1]
+
+    def measure(self) -> Measured:
+        """Compute the perplexity of the captions that were held out, where there are some."""
+        if not self.held_out:
+            return Measured()
+        most = self.recipe.max_tokens
+        return Measured({"perplexity": perplexity(self.network, self.held_out, self.end, most, self.world)})
+
+    def write(self, out: Path) -> None:
+        """Write the decoder's weights, from which caption training starts, and the vocabulary's SHA-256."""
+        save_file(self.decoder.state_dict(), out / "decoder.aside", {"vocabulary": digest(self.vocabulary)})
+        (out / "decoder.aside").replace(out / "decoder.safetensors")
+
+
+def prepare(data: Path, texts: Sequence[Path], recipe: TextRecipe, *, world: World) -> Text:
+    """Read the captions of a data folder and of files.
 
     The vocabulary is learned from the training captions of `data` alone, as caption training on
-    the same folder learns it; its SHA-256 goes into the file. Resumes what was begun in `out`.
+    the same folder learns it.
     """
     captions = [normalise(text) for group in read_captions(data, "train").captions for text in group]
     vocabulary = learn_vocabulary(captions, recipe.decoder.vocab_size)
     for path in texts:
         captions.extend(read_lines(path))
     rows = [e.ids for e in vocabulary.encode_batch(captions) if len(e.ids) < recipe.max_tokens]
-    if len(rows) < recipe.batch_size:
-        raise DataError(f"{len(rows)} captions are fewer than batch_size, {recipe.batch_size}")
     held_out: Rows = []
     if has_split(data, "dev"):
         dev = [normalise(text) for group in read_captions(data, "dev").captions for text in group]
         held_out = [e.ids for e in vocabulary.encode_batch(dev)]
     logger.info("%d of %d captions have up to %d tokens", len(rows), len(captions), recipe.max_tokens)
-
-    out.mkdir(parents=True, exist_ok=True)  # now, and not after hours
-    torch.manual_seed(recipe.seed)
-    decoder = blind_decoder(replace(recipe.decoder, vocab_size=vocabulary.get_vocab_size()))
-    train(decoder, recipe, rows, held_out, end=end_token(vocabulary), snapshot=out / "text.safetensors")
-    save_file(decoder.state_dict(), out / "decoder.aside", {"vocabulary": digest(vocabulary)})
-    (out / "decoder.aside").replace(out / "decoder.safetensors")
-
-
-def train(
-    decoder: Decoder, recipe: TextRecipe, rows: Rows, held_out: Rows, *, end: int, snapshot: Path
-) -> None:
-    """Do all steps that `snapshot` does not hold yet; each depends on the seed and its number alone.
-
-    A snapshot of another recipe or other captions is refused.
-    """
-    identity = f"{recipe!r} {hashlib.sha256(repr(rows).encode()).hexdigest()[:16]}"
-    model = LanguageModel(decoder)
-    optimizers = make_optimizers([(model, 1.0)], recipe.optimizer)
-    state: dict[str, nn.Module] = {"model": model}
-    start = load_snapshot(snapshot, state, optimizers, identity) if snapshot.exists() else 0
-    lengths = [len(row) for row in rows]
-    per_epoch = len(rows) // recipe.batch_size
-    steps = recipe.epochs * per_epoch
-    model.train()
-    saved = time.monotonic()
-    losses: list[float] = []
-    with Progress("text", steps, "step", done=start) as progress:
-        for step in range(start, steps):
-            epoch, position = divmod(step, per_epoch)
-            if position == 0 or step == start:
-                rng = np.random.default_rng((recipe.seed, epoch))
-                batches = length_batches(lengths, recipe.batch_size, rng)
-            set_learning_rate(optimizers, warmup_cosine(step, steps, recipe.warmup_steps))
-            torch.manual_seed(recipe.seed + step)  # of dropout
-            loss = text_loss(model, [rows[index] for index in batches[position]], end, recipe.max_tokens)
-            model.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.gradient_norm)
-            for optimizer in optimizers:
-                optimizer.step()
-            losses.append(loss.item())
-            progress.advance(loss=losses[-1])
-            if position + 1 == per_epoch:
-                logger.info("epoch %d of %d: loss %.4f", epoch + 1, recipe.epochs, np.mean(losses))
-                losses = []
-                if held_out:
-                    measured = perplexity(model, held_out, end, recipe.max_tokens)
-                    logger.info("epoch %d: perplexity %.2f on held-out captions", epoch + 1, measured)
-            if time.monotonic() - saved > SNAPSHOT_SECONDS or step + 1 == steps:
-                save_snapshot(snapshot, step + 1, state, optimizers, identity)
-                saved = time.monotonic()
-
-
-@ends_in_one_line
-def main() -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(description="Pretrain the decoder on captions without photos.")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder whose training captions make the vocabulary"
-    )
-    parser.add_argument(
-        "--text", type=Path, action="append", default=[], help="one caption a line; .txt, .gz"
-    )
-    parser.add_argument("--config", type=Path, default=RECIPE, help="recipe")
-    parser.add_argument("--out", type=Path, default=Path("runs/text"), help="for snapshot and decoder")
-    given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    pretrain(given.data, given.text, read_recipe(given.config, TextRecipe), given.out)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return Text(recipe, vocabulary, rows, held_out, world)

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model
 
 from model.encoder import Encoder
-from training.conversion import dinov2_onnx
+from training.__main__ import main
 from training.conversion.published import read_published
 
 HEADS, PATCH, SIDE, WIDTH, LAYERS = 2, 4, 12, 8, 2
@@ -148,7 +148,7 @@ def drawn(folder: Path, *, prefix: str = "backbone.", qkv_bias: bool = True) -> 
 def convert(model: onnx.ModelProto, folder: Path) -> tuple[int, Path]:
     onnx.save(model, folder / "drawn.onnx")
     out = folder / "encoder"
-    return dinov2_onnx.main(["--onnx", str(folder / "drawn.onnx"), "--out", str(out)]), out
+    return main(["dinov2-onnx", "--onnx", str(folder / "drawn.onnx"), "--out", str(out)]), out
 
 
 @torch.no_grad()
@@ -266,7 +266,7 @@ def test_a_file_that_cannot_be_read_is_one_line(
     path = tmp_path / "a.onnx"
     if content is not None:
         path.write_bytes(content)
-    assert dinov2_onnx.main(["--onnx", str(path), "--out", str(tmp_path / "out")]) == 1
+    assert main(["dinov2-onnx", "--onnx", str(path), "--out", str(tmp_path / "out")]) == 1
     (line,) = caplog.messages
     assert line.startswith(f"{path} cannot be read")
     assert "\n" not in line

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.config import ConvStemConfig
 from model.conv_stem import ConvStem
-from training.conversion import efficientnet_lite
+from training.__main__ import main
 from training.conversion.efficientnet_lite import folded, names_of
 from training.errors import DataError
 
@@ -98,7 +98,7 @@ def test_of_many_faults_the_first_are_named() -> None:
 def test_the_command_writes_a_stem(tmp_path: Path) -> None:
     torch.save(drawn(ConvStemConfig()), tmp_path / "lite2.pth")
     arguments = ["--weights", str(tmp_path / "lite2.pth"), "--out", str(tmp_path / "stem.safetensors")]
-    assert efficientnet_lite.main(arguments) == 0
+    assert main(["efficientnet-lite", *arguments]) == 0
     ConvStem(ConvStemConfig()).load_state_dict(load_file(tmp_path / "stem.safetensors"))
 
 
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_read_is_one_line(
     path = tmp_path / "lite2.pth"
     if content is not None:
         path.write_bytes(content)
-    assert efficientnet_lite.main(["--weights", str(path), "--out", str(tmp_path / "out")]) == 1
+    assert main(["efficientnet-lite", "--weights", str(path), "--out", str(tmp_path / "out")]) == 1
     (line,) = caplog.messages
     assert line.startswith(f"{path} cannot be read")
 
@@ -122,5 +122,5 @@ def test_a_file_of_something_else_is_one_line(
 ) -> None:
     path = tmp_path / "lite2.pth"
     torch.save(content, path)
-    assert efficientnet_lite.main(["--weights", str(path), "--out", str(tmp_path / "out")]) == 1
+    assert main(["efficientnet-lite", "--weights", str(path), "--out", str(tmp_path / "out")]) == 1
     assert caplog.messages == [f"{path} holds something else than tensors by name"]

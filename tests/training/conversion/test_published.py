@@ -16,10 +16,11 @@ from model.encoder import Encoder
 from model.errors import CaptionerError, WeightsError
 from tests.hub import run_python, serve
 from tests.model.hugging_face import TheirModel
-from tests.training.tiny_data import RECIPE, write_data
+from tests.training.tiny_data import RECIPE, options, write_data
+from training.__main__ import main
 from training.conversion.published import is_published, read_published
 from training.errors import DataError
-from training.stages import train as command
+from training.stages import start
 
 PREPROCESSOR = {
     "image_processor_type": "BitImageProcessor",
@@ -85,13 +86,13 @@ def test_a_vit_alone_or_in_a_classifier(tmp_path: Path, kind: type[ViTModel]) ->
 
 def test_a_captioner_is_trained_on_it_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = dinov2(tmp_path / "encoder")
-    monkeypatch.setattr(command, "PUBLISHED_SIZE", 28)
+    monkeypatch.setattr(start, "PUBLISHED_SIZE", 28)
     recipe = yaml.safe_load(RECIPE) | {"epochs": 1, "report_epochs": 1, "encoder_rate": 0.0}
     del recipe["encoder"]
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     given = {"data": write_data(tmp_path / "data"), "config": tmp_path / "recipe.yaml"}
     given |= {name: tmp_path / name for name in ("encoder", "out", "cache")}
-    assert command.main([part for name, value in given.items() for part in (f"--{name}", str(value))]) == 0
+    assert main(["captions", *options(given)]) == 0
     found = load_checkpoint(tmp_path / "out" / "checkpoint")
     assert found.model.config.encoder.layer_scale
     assert found.image.size == (28, 28)
@@ -140,7 +141,7 @@ def test_a_recipe_with_dimensions_of_its_own_is_refused(
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     given = {"data": write_data(tmp_path / "data"), "config": tmp_path / "recipe.yaml"}
     given |= {"encoder": tmp_path / "encoder", "out": tmp_path / "out"}
-    assert command.main([part for name, value in given.items() for part in (f"--{name}", str(value))]) == 1
+    assert main(["captions", *options(given)]) == 1
     assert "brings its own dimensions: leave `encoder` out of the recipe" in caplog.messages[-1]
 
 

@@ -10,6 +10,7 @@ from training.data.batches import (
     PADDING,
     Augmentation,
     Batch,
+    Split,
     TokenisedCaptions,
     augment,
     caption_rows,
@@ -62,15 +63,13 @@ def test_only_photos_that_may_be_are_mirrored() -> None:
     captions = TokenisedCaptions(rows=(((1,),), ((1,),)), mirrored=(False, True), start=0, end=0)
     left_edges = [
         draw_batch(
-            photo,
-            None,
-            captions,
+            Split(photo, captions),
             [0, 1],
+            np.random.default_rng(seed).spawn(2),
             captions_per_photo=1,
             most=4,
             how=UNCHANGED,
             image=ImageConfig(size=(4, 4)),
-            rngs=np.random.default_rng(seed).spawn(2),
         )
         .pixels[:, 0, 0, 0]
         .tolist()
@@ -90,7 +89,7 @@ def test_it_does_not_matter_who_else_is_in_a_batch() -> None:
         rngs = [np.random.default_rng((7, index)) for index in indices]
         image = ImageConfig(size=(16, 16))
         return draw_batch(
-            photos, None, captions, indices, captions_per_photo=2, most=4, how=how, image=image, rngs=rngs
+            Split(photos, captions), indices, rngs, captions_per_photo=2, most=4, how=how, image=image
         )
 
     whole = batch([2, 0, 3, 1])
@@ -108,15 +107,13 @@ def test_a_view_is_drawn_where_there_are_maps() -> None:
     image = ImageConfig(size=(4, 4))
     drawn = [
         draw_batch(
-            photos,
-            maps,
-            captions,
+            Split(photos, captions, maps),
             [1, 0],
+            rngs,
             captions_per_photo=1,
             most=4,
             how=UNCHANGED,
             image=image,
-            rngs=rngs,
         )
         for rngs in (np.random.default_rng(seed).spawn(2) for seed in range(20))
     ]

@@ -7,7 +7,7 @@ import pytest
 
 from model.image import ImageConfig
 from tests.training.tiny_data import CAPTIONS, write_data
-from training.data import merge as command
+from training.__main__ import main
 from training.data.captions import read_captions
 from training.data.folder import load_data
 from training.data.merge import is_kept_out, merge
@@ -69,7 +69,7 @@ def test_what_cannot_be_merged_is_refused(tmp_path: Path, caplog: pytest.LogCapt
         merge([one, write_data(tmp_path / "other" / "one")], tmp_path / "both")
     with pytest.raises(DataError, match="exists already"):
         merge([one, two], tmp_path / "other")
-    assert command.main([str(one), str(tmp_path / "nowhere"), "--out", str(tmp_path / "both")]) == 1
+    assert main(["merge", str(one), str(tmp_path / "nowhere"), "--out", str(tmp_path / "both")]) == 1
     assert "nowhere is not a folder" in caplog.messages[-1]
     assert not (tmp_path / "both").exists()
 

@@ -9,6 +9,7 @@ from model.captioner import Captioner
 from tests.tiny import write_tiny_checkpoint
 from tests.training.evaluation.test_packed import pack_checkpoint
 from tests.training.tiny_data import CAPTIONS, write_data
+from training.__main__ import main
 from training.data.captions import CaptionSet, read_captions
 from training.errors import ScoringError
 from training.evaluation import evaluate as command
@@ -47,9 +48,8 @@ def run(monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path) -> Run:
     monkeypatch.setattr(evaluation, "score_captions", scores)
 
     def go(*arguments: object) -> int:
-        fixed = ["--data", data, "--out", tmp_path / "scores.json"]
-        monkeypatch.setattr("sys.argv", ["evaluate", *map(str, fixed), *map(str, arguments)])
-        return command.main()
+        fixed = ["evaluate", "--data", data, "--out", tmp_path / "scores.json"]
+        return main([*map(str, fixed), *map(str, arguments)])
 
     return go
 

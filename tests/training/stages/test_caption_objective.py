@@ -9,12 +9,9 @@ import torch
 from model.checkpoint import load_checkpoint
 from model.gpt2 import GPT2Block
 from tests.tiny import write_tiny_checkpoint
+from tests.training.tiny_data import ALONE
 from training.data.batches import PADDING, Batch
-from training.stages.caption_objective import Objective, blank_image, info_nce
-from training.stages.train_recipe import ContrastRecipe
-from training.world import Processes
-
-ALONE = Processes(0, 1, torch.device("cpu"))
+from training.stages.caption_objective import ContrastRecipe, Objective, blank_image, info_nce
 
 
 def test_info_nce_is_that_of_a_hand_calculation() -> None:

@@ -10,11 +10,13 @@ import yaml
 from model.captioner import Captioner
 from model.checkpoint import load_checkpoint
 from tests.tiny import write_tiny_checkpoint
-from tests.training.tiny_data import CAPTIONS, RECIPE, write_data
+from tests.training.tiny_data import CAPTIONS, RECIPE, options, write_data
+from training.__main__ import main
 from training.data.captions import normalise
+from training.errors import DataError
 from training.recipe import read_recipe
-from training.stages import train as command
-from training.stages.train_recipe import TrainRecipe
+from training.stages import start as beginning
+from training.stages.captions import Captions, CaptionsRecipe
 
 RECIPES = Path("training/recipes")
 
@@ -27,7 +29,7 @@ def fine_tune(tmp_path: Path, init: Path, **changes: object) -> int:
     data = data if data.exists() else write_data(data)
     given = {"data": data, "config": tmp_path / "recipe.yaml", "init": init, "out": tmp_path / "out"}
     arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
-    return command.main([*arguments, "--cache", str(tmp_path / "cache")])
+    return main(["captions", *arguments, "--cache", str(tmp_path / "cache")])
 
 
 def test_a_checkpoint_learns_new_captions_with_its_own_tokenizer(tmp_path: Path) -> None:
@@ -88,18 +90,19 @@ def test_pretrained_parts_have_to_fit(tmp_path: Path, caplog: pytest.LogCaptureF
     data = write_data(tmp_path / "data")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     part = tmp_path / "part.safetensors"
-    arguments = ["--data", data, "--config", tmp_path / "recipe.yaml", "--cache", tmp_path / "cache"]
+    given = {"data": data, "config": tmp_path / "recipe.yaml", "cache": tmp_path / "cache"}
+    arguments = ["captions", *options(given)]
     for name, content, message in (
         ("encoder", {"norm.weight": torch.zeros(3)}, r"norm.weight is \(3,\) instead of \(32,\)"),
         ("decoder", {"norm.weight": torch.zeros(3)}, "norm.weight is unknown"),
     ):
         save_file(content, part)
-        assert command.main([*map(str, [*arguments, "--out", tmp_path / name]), f"--{name}", str(part)]) == 1
+        assert main([*arguments, "--out", str(tmp_path / name), f"--{name}", str(part)]) == 1
         assert re.search(f"^{name} .* is another network's: .*{message}", caplog.messages[-1]) or (
             name == "encoder" and "is missing" in caplog.messages[-1]
         )
     part.write_bytes(b"none")
-    assert command.main([*map(str, arguments), "--decoder", str(part)]) == 1
+    assert main([*arguments, "--decoder", str(part)]) == 1
     assert "cannot be read" in caplog.messages[-1]
 
 
@@ -107,7 +110,7 @@ def test_pretrained_parts_have_to_fit(tmp_path: Path, caplog: pytest.LogCaptureF
     "path", [path for path in sorted(RECIPES.glob("*.yaml")) if "captions_per_photo" in path.read_text()]
 )
 def test_recipes_of_caption_training_are_valid(path: Path) -> None:
-    recipe = read_recipe(path, TrainRecipe)
+    recipe = read_recipe(path, CaptionsRecipe)
     assert (recipe.encoder is None) == (path.stem in {"fine-tune", "from-encoder"})
 
 
@@ -124,9 +127,14 @@ def test_recipes_of_caption_training_are_valid(path: Path) -> None:
 def test_few_photos_start_from_the_weights_that_ship(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], few: int, shipped: bool
 ) -> None:
-    started: list[command.Start] = []
-    monkeypatch.setattr(command, "train", lambda *_, start, **__: started.append(start))
-    monkeypatch.setattr(command, "SHIPPED", tmp_path)
-    monkeypatch.setattr(command, "FEW", few)
-    assert command.main(["--data", str(write_data(tmp_path / "data")), *arguments]) == 0
+    started: list[beginning.Start] = []
+
+    def prepare(data: Path, recipe: CaptionsRecipe, start: beginning.Start, **_: object) -> Captions:
+        started.append(start)
+        raise DataError("enough")
+
+    monkeypatch.setattr(beginning, "prepare", prepare)
+    monkeypatch.setattr(beginning, "SHIPPED", tmp_path)
+    monkeypatch.setattr(beginning, "FEW", few)
+    assert main(["captions", "--data", str(write_data(tmp_path / "data")), *arguments]) == 1
     assert (started[0].init == tmp_path) is shipped

@@ -1,6 +1,5 @@
 import io
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 
 from model.config import VisionConfig
 from model.encoder import Encoder
+from tests.training.tiny_data import ALONE
 from training.data.cutmix import draw_rectangle
 from training.data.labelled_images import read_labelled_images
 from training.data.recolour import Recolouring
@@ -32,10 +32,9 @@ from training.data.soft_labels import (
     soft_cross_entropy,
 )
 from training.errors import DataError
+from training.loop import Loop
 from training.optimizers import OptimizerRecipe
-from training.snapshot import save_snapshot
-from training.stages.pretrain import pretrain
-from training.stages.pretrainer import Pretrainer, PretrainRecipe
+from training.stages.pretrain import Pretrain, PretrainRecipe
 
 
 def make_labels(photos: int = 2) -> SoftLabels:
@@ -209,24 +208,23 @@ def test_pretraining_learns_and_resumes(tmp_path: Path) -> None:
         seed=0,
     )
 
-    def run(out: Path, snapshot: Path | None = None) -> dict[str, torch.Tensor]:
-        images = read_labelled_images(tmp_path, "train", tmp_path)
-        trainer = Pretrainer(recipe, photos, make_labels(8), images)
-        out.mkdir()
-        if snapshot is not None:
-            shutil.copy(snapshot, out / snapshot.name)
-        checked = read_labelled_images(tmp_path, "val", tmp_path)
-        pretrain(trainer, checked, out)
-        assert trainer.measure(checked).images == 1
+    images, checked = (read_labelled_images(tmp_path, split, tmp_path) for split in ("train", "val"))
+
+    def make() -> Pretrain:
+        return Pretrain(recipe, photos, make_labels(8), images, checked=checked, world=ALONE)
+
+    def run(out: Path) -> dict[str, torch.Tensor]:
+        stage = make()
+        Loop(stage, ALONE, out).run()
+        assert stage.measure().scores["images_right"] == 1
         return load_file(out / "encoder.safetensors")
 
     whole = run(tmp_path / "whole")
-    trainer = Pretrainer(recipe, photos, make_labels(8), read_labelled_images(tmp_path, "train", tmp_path))
+    half = Loop(make(), ALONE, tmp_path / "resumed")
     for step in range(30):
-        trainer.step(step)
-    half = tmp_path / "pretrain.safetensors"
-    save_snapshot(half, 30, {"network": trainer.network}, trainer.optimizers, repr(recipe))
-    resumed = run(tmp_path / "resumed", half)
+        half.step(step)
+    half.save(30)
+    resumed = run(tmp_path / "resumed")
     for name, weights in whole.items():
         torch.testing.assert_close(weights, resumed[name], rtol=0, atol=0)
     encoder = Encoder(recipe.encoder)

@@ -7,7 +7,7 @@ from pycocoevalcap.cider.cider_scorer import CiderScorer
 from training.data.captions import CaptionSet
 from training.evaluation.ptb import tokenise
 from training.stages.rewards import END, CiderD, words
-from training.stages.scst import reward_of
+from training.stages.self_critical import reward_of
 
 REFERENCES = [
     ["a dog runs in the snow", "the dog runs fast"],

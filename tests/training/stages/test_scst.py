@@ -13,25 +13,25 @@ from torch import Tensor
 
 from model.checkpoint import Checkpoint, load_checkpoint
 from tests.tiny import write_tiny_checkpoint
-from tests.training.tiny_data import write_data
-from training.data.batches import PADDING, TokenisedCaptions
+from tests.training.tiny_data import ALONE, options, write_data
+from training.__main__ import main
+from training.data.batches import PADDING, Split, TokenisedCaptions
 from training.data.captions import CaptionSet
 from training.data.folder import load_data
 from training.errors import RecipeError
-from training.evaluation.dev import DevScores
+from training.evaluation.dev import DevCaptions
+from training.loop import Loop
 from training.recipe import read_recipe
-from training.stages import scst as command
 from training.stages.rewards import END, CiderD, Words, words
 from training.stages.samples import by_length, draw, draw_captions, inputs_of
-from training.stages.scst import read_start, reward_of, scst
+from training.stages.scst import Scst, ScstRecipe, prepare
 from training.stages.self_critical import (
-    ScstRecipe,
-    SelfCritic,
     advantages,
     policy_loss,
+    reward_of,
     token_logprobs,
 )
-from training.stages.trainer import Split
+from training.stages.start import load_start
 
 RECIPE = """
 augmentation: {least_area: 0.8, aspect: 1.1, brightness: 0.1, contrast: 0.1}
@@ -164,7 +164,7 @@ def test_a_sample_is_compared_with_the_others_of_its_photo() -> None:
 
 def make_start(tmp_path: Path, recipe: ScstRecipe) -> tuple[Checkpoint, CaptionSet, Split]:
     write_data(tmp_path / "data")
-    start = read_start(write_tiny_checkpoint(tmp_path / "checkpoint"), recipe)
+    start = load_start(write_tiny_checkpoint(tmp_path / "checkpoint"), recipe.max_tokens)
     captions, photos = load_data(tmp_path / "data", start.image, tmp_path / "cache").train
     return start, captions, Split(photos, TokenisedCaptions.of(captions, start.tokenizer, 0, 0))
 
@@ -175,7 +175,8 @@ def make_run(tmp_path: Path, name: str, recipe: ScstRecipe) -> Path:
         write_data(data)
         (data / "captions_dev.json").unlink()  # scores start a Java program each time
         write_tiny_checkpoint(checkpoint)
-    scst(checkpoint, data, recipe, out=tmp_path / name, cache=tmp_path / "cache", save_seconds=-1)
+    stage = prepare(data, checkpoint, recipe, cache=tmp_path / "cache", world=ALONE)
+    Loop(stage, ALONE, tmp_path / name, save_seconds=-1).run()
     return tmp_path / name
 
 
@@ -193,8 +194,9 @@ def test_training_raises_the_reward(tmp_path: Path) -> None:
         tmp_path, epochs=6, samples_per_photo=16, batch_size=4, cross_entropy_weight=0, optimizer=numbers
     )
     start, captions, split = make_start(tmp_path, recipe)
-    critic = SelfCritic(recipe, start, split, Vowels([[["x"]]] * len(captions.ids)))
-    rewards = [critic.step(step).reward for step in range(critic.steps)]
+    stage = Scst(recipe, start, split, Vowels([[["x"]]] * len(captions.ids)), world=ALONE)
+    loop = Loop(stage, ALONE, tmp_path)
+    rewards = [loop.step(step)["reward"] for step in range(stage.plan.steps)]
     assert rewards[-1] > rewards[0] + 0.3, rewards
 
 
@@ -205,16 +207,23 @@ def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     seen: list[dict[str, Tensor]] = []
     scores = iter([0.1, 0.3, 0.2])
 
-    def caption(self: DevScores, checkpoint: Checkpoint, device: torch.device) -> list[str]:
+    def caption(self: DevCaptions, checkpoint: Checkpoint, device: torch.device) -> list[str]:
         seen.append({name: value.clone() for name, value in checkpoint.model.state_dict().items()})
-        return []
+        return [""] * len(self.photos)
 
-    monkeypatch.setattr(DevScores, "caption", caption)
-    monkeypatch.setattr(DevScores, "score", lambda self, made: {"cider": next(scores)})
-    arguments = ["--init", tmp_path / "checkpoint", "--data", tmp_path / "data", "--out", tmp_path / "out"]
+    monkeypatch.setattr(DevCaptions, "caption", caption)
+    monkeypatch.setattr(DevCaptions, "score", lambda self, made: {"cider": next(scores)})
+    arguments = [
+        "scst",
+        "--init",
+        tmp_path / "checkpoint",
+        "--data",
+        tmp_path / "data",
+        "--out",
+        tmp_path / "out",
+    ]
     arguments += ["--config", tmp_path / "recipe.yaml", "--cache", tmp_path / "cache"]
-    monkeypatch.setattr("sys.argv", ["scst", *map(str, arguments)])
-    assert command.main() == 0
+    assert main([*map(str, arguments)]) == 0
 
     reports = [json.loads(line) for line in (tmp_path / "out" / "history.jsonl").read_text().splitlines()]
     assert [report["epoch"] for report in reports] == [0, 1, 2]
@@ -230,7 +239,7 @@ def test_the_reward_of_drawn_tokens_is_that_of_their_text(tmp_path: Path) -> Non
     recipe = make_recipe(tmp_path)
     start, captions, split = make_start(tmp_path, recipe)
     reward = reward_of(captions)
-    critic = SelfCritic(recipe, start, split, reward)
+    stage = Scst(recipe, start, split, reward, world=ALONE)
     texts = ["a red dog runs", "a red dog", "white snow", "two birds", "a blue man", "a man", "x", "a dog"]
     rows = [[*start.tokenizer.encode(text), 0] for text in texts]
     rows[1].pop()  # it did not end
@@ -243,27 +252,27 @@ def test_the_reward_of_drawn_tokens_is_that_of_their_text(tmp_path: Path) -> Non
         ]
         for photo, group in ((0, texts[:4]), (2, texts[4:]))
     ]
-    torch.testing.assert_close(critic.rewards([0, 2], targets), torch.tensor(by_hand).float())
+    torch.testing.assert_close(stage.rewards([0, 2], targets), torch.tensor(by_hand).float())
 
 
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = make_recipe(tmp_path)
     whole = make_run(tmp_path, "whole", recipe)
-    save, calls = SelfCritic.save, 0
+    save, calls = Loop.save, 0
 
-    def save_and_die(self: SelfCritic, path: Path, step: int, run: str) -> None:
+    def save_and_die(self: Loop, done: int) -> None:
         nonlocal calls
         calls += 1
-        save(self, path, step, run)
+        save(self, done)
         if calls == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(SelfCritic, "save", save_and_die)
+    monkeypatch.setattr(Loop, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         make_run(tmp_path, "killed", recipe)
     killed = make_run(tmp_path, "killed", recipe)
     assert calls == 6
-    for name in ("scst.safetensors", "checkpoint/model.safetensors"):
+    for name in ("snapshot.safetensors", "checkpoint/model.safetensors"):
         one, other = load_file(whole / name), load_file(killed / name)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), name
@@ -272,8 +281,8 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: p
 def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path) -> None:
     out = make_run(tmp_path, "out", make_recipe(tmp_path, encoder_rate=0, cross_entropy_weight=0, epochs=1))
     before = load_checkpoint(tmp_path / "checkpoint").model.state_dict()
-    after = load_file(out / "scst.safetensors")
-    changed = {name for name, tensor in before.items() if not torch.equal(after[f"model.{name}"], tensor)}
+    after = load_file(out / "snapshot.safetensors")
+    changed = {name for name, tensor in before.items() if not torch.equal(after[f"network.{name}"], tensor)}
     assert changed
     assert not any(name.startswith("encoder.") for name in changed)
 
@@ -300,7 +309,6 @@ def test_a_bad_recipe_names_the_field(tmp_path: Path, changes: dict[str, object]
 )
 def test_the_command_says_what_is_wrong_in_one_line(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     changes: dict[str, object],
     message: str,
@@ -308,8 +316,8 @@ def test_the_command_says_what_is_wrong_in_one_line(
     make_recipe(tmp_path, **changes)
     checkpoint, data = write_tiny_checkpoint(tmp_path / "checkpoint"), write_data(tmp_path / "data")
     (data / "captions_dev.json").unlink()
-    arguments = ["--init", checkpoint, "--data", data, "--config", tmp_path / "recipe.yaml"]
-    monkeypatch.setattr("sys.argv", ["scst", *map(str, arguments), "--cache", str(tmp_path / "cache")])
-    assert command.main() == 1
+    given = {"init": checkpoint, "data": data, "config": tmp_path / "recipe.yaml"}
+    given |= {"cache": tmp_path / "cache", "out": tmp_path / "out"}
+    assert main(["scst", *options(given)]) == 1
     assert len(caplog.messages) == 1
     assert message in caplog.messages[0]

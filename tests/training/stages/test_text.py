@@ -1,6 +1,7 @@
 import gzip
 import logging
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,16 @@ from safetensors.torch import load_file
 
 from model.config import GPT2Config
 from model.gpt2 import gpt2_decoder
-from tests.training.tiny_data import CAPTIONS, write_data
+from tests.training.tiny_data import ALONE, CAPTIONS, options, write_data
+from training.__main__ import main
 from training.data.caption_text import POOL, length_batches, read_lines
 from training.data.captions import normalise
 from training.data.vocabulary import learn_vocabulary
 from training.errors import DataError, SnapshotError
+from training.loop import Loop
 from training.recipe import read_recipe
-from training.snapshot import save_snapshot
 from training.stages import text as command
-from training.stages.text import LanguageModel, TextRecipe, blind_decoder, perplexity, train
+from training.stages.text import LanguageModel, Text, TextRecipe, blind_decoder, perplexity
 
 CONFIG = GPT2Config(vocab_size=50, n_positions=12, n_embd=16, n_layer=2, n_head=2)
 ROWS = [[1 + (start + step) % 40 for step in range(3 + start % 5)] for start in range(40)]
@@ -118,41 +120,42 @@ def test_perplexity_weighs_every_token_alike(monkeypatch: pytest.MonkeyPatch) ->
             logits = model.eval()(framed[:, :-1], torch.ones(1, len(row) + 1, dtype=torch.bool))
         logprobs = logits.detach().double().log_softmax(-1).numpy()
         by_hand += [-logprobs[place, target] for place, target in enumerate([*row, 0])]
-    assert perplexity(model, ROWS[:7], end=0, most=12) == pytest.approx(math.exp(np.mean(by_hand)), rel=1e-2)
+    assert perplexity(model, ROWS[:7], end=0, most=12, world=ALONE) == pytest.approx(
+        math.exp(np.mean(by_hand)), rel=1e-2
+    )
     torch.nn.init.zeros_(model.embedding.tokens.weight)  # all of 50 tokens alike
-    assert perplexity(model, ROWS[:7], end=0, most=12) == pytest.approx(50, rel=1e-4)
+    assert perplexity(model, ROWS[:7], end=0, most=12, world=ALONE) == pytest.approx(50, rel=1e-4)
 
 
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = make_recipe(tmp_path, decoder=yaml.safe_load(RECIPE)["decoder"] | {"vocab_size": 50}, epochs=2)
+    recipe = make_recipe(tmp_path, epochs=2)
 
-    def run(name: str) -> dict[str, torch.Tensor]:
-        torch.manual_seed(0)
-        decoder = blind_decoder(recipe.decoder)
-        train(decoder, recipe, ROWS, [], end=0, snapshot=tmp_path / name)
-        return decoder.state_dict()
+    vocabulary = learn_vocabulary([], 257)
 
-    whole = run("whole.safetensors")
-    save, calls = save_snapshot, 0
+    def run(name: str, rows: list[list[int]] = ROWS) -> dict[str, torch.Tensor]:
+        stage = Text(recipe, vocabulary, rows, [], ALONE)
+        Loop(stage, ALONE, tmp_path / name, save_seconds=-1).run()
+        return stage.decoder.state_dict()
 
-    def save_and_die(*arguments: object) -> None:
+    whole = run("whole")
+    save, calls = Loop.save, 0
+
+    def save_and_die(self: Loop, done: int) -> None:
         nonlocal calls
         calls += 1
-        save(*arguments)  # type: ignore[arg-type]
+        save(self, done)
         if calls == 13:  # in the second epoch
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "SNAPSHOT_SECONDS", -1)
-    monkeypatch.setattr(command, "save_snapshot", save_and_die)
+    monkeypatch.setattr(Loop, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        run("killed.safetensors")
-    resumed = run("killed.safetensors")
+        run("killed")
+    resumed = run("killed")
     assert calls == 20
     for name, tensor in whole.items():
         assert torch.equal(tensor, resumed[name]), name
-    decoder, other, snapshot = blind_decoder(recipe.decoder), [[7], *ROWS[1:]], tmp_path / "whole.safetensors"
     with pytest.raises(SnapshotError, match="other data"):
-        train(decoder, recipe, other, [], end=0, snapshot=snapshot)
+        run("whole", [[7], *ROWS[1:]])
 
 
 def test_the_command_writes_a_decoder_for_caption_training(
@@ -163,9 +166,8 @@ def test_the_command_writes_a_decoder_for_caption_training(
     long = "a very " * 40 + "long caption"
     (tmp_path / "more.txt").write_text("\n".join([*CAPTIONS * 4, long]))
     make_recipe(tmp_path)
-    arguments = ["--data", data, "--text", tmp_path / "more.txt", "--config", tmp_path / "recipe.yaml"]
-    monkeypatch.setattr("sys.argv", ["text", *map(str, arguments), "--out", str(tmp_path / "out")])
-    assert command.main() == 0
+    given = {"data": data, "text": tmp_path / "more.txt", "config": tmp_path / "recipe.yaml"}
+    assert main(["text", *options(given), "--out", str(tmp_path / "out")]) == 0
     assert "20 of 21 captions have up to 40 tokens" in caplog.messages
 
     vocabulary = learn_vocabulary([normalise(caption) for caption in CAPTIONS], 320)
@@ -175,9 +177,9 @@ def test_the_command_writes_a_decoder_for_caption_training(
     decoder = gpt2_decoder(config, tied=True)
     decoder.load_state_dict(load_file(tmp_path / "out" / "decoder.safetensors"))
     rows = [vocabulary.encode(normalise(caption)).ids for caption in CAPTIONS]
-    measured = perplexity(LanguageModel(decoder), rows, end=0, most=40)
+    measured = perplexity(LanguageModel(decoder), rows, end=0, most=40, world=ALONE)
     assert measured < 4  # 54 after one epoch
-    assert f"epoch 12: perplexity {measured:.2f} on held-out captions" in caplog.messages
+    assert re.search(rf"^epoch 12 of 12: loss \S+, perplexity {measured:.4f}$", caplog.messages[-1])
 
 
 def test_the_command_says_what_is_wrong_in_one_line(
@@ -185,9 +187,8 @@ def test_the_command_says_what_is_wrong_in_one_line(
 ) -> None:
     data = write_data(tmp_path / "data")
     make_recipe(tmp_path, batch_size=5)
-    arguments = ["text", "--data", str(data), "--config", str(tmp_path / "recipe.yaml")]
-    monkeypatch.setattr("sys.argv", arguments)
-    assert command.main() == 1
+    given = {"data": data, "config": tmp_path / "recipe.yaml", "out": tmp_path / "out"}
+    assert main(["text", *options(given)]) == 1
     assert caplog.messages == ["4 captions are fewer than batch_size, 5"]
 
 
@@ -195,12 +196,10 @@ def test_a_folder_that_cannot_be_written_to_stops_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_recipe(tmp_path)
-    monkeypatch.setattr(command, "train", lambda *arguments, **named: pytest.fail("it trains"))
+    monkeypatch.setattr(Loop, "step", lambda *arguments: pytest.fail("it trains"))
     given = {"data": write_data(tmp_path / "data"), "config": tmp_path / "recipe.yaml"}
     given["out"] = given["config"]
-    arguments = [part for name, at in given.items() for part in (f"--{name}", str(at))]
-    monkeypatch.setattr("sys.argv", ["text", *arguments])
-    assert command.main() == 1
+    assert main(["text", *options(given)]) == 1
     assert "File exists" in caplog.messages[-1]
 
 

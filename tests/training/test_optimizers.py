@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from training.schedule import warmup_cosine
+from training.optimizers import warmup_cosine
 
 
 def test_the_rate_rises_in_a_line_and_falls_as_half_a_cosine() -> None:

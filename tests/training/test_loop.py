@@ -7,9 +7,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from model.checkpoint import load_checkpoint
 from tests.training.tiny_data import CAPTIONS, RECIPE, write_data
-from training.evaluation.dev import DevScores
+from training.__main__ import main
+from training.evaluation.dev import DevCaptions
 from training.journal import Journal
-from training.stages import train as command
 
 
 def train(tmp_path: Path, **changes: object) -> Path:
@@ -18,7 +18,7 @@ def train(tmp_path: Path, **changes: object) -> Path:
     data = data if data.exists() else write_data(data)
     given = {"data": data, "config": tmp_path / "recipe.yaml", "out": tmp_path / "out"}
     arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
-    assert command.main([*arguments, "--cache", str(tmp_path / "cache")]) == 0
+    assert main(["captions", *arguments, "--cache", str(tmp_path / "cache")]) == 0
     return tmp_path / "out"
 
 
@@ -27,15 +27,15 @@ def test_a_run_stops_early_and_keeps_its_best_weights(
 ) -> None:
     caplog.set_level(logging.INFO)
     scores = iter([0.1, 0.4, 0.3, 0.2, 0.9])
-    caption = DevScores.caption
+    caption = DevCaptions.caption
     biases = []
 
-    def remember(self: DevScores, checkpoint: object, device: object) -> list[str]:
+    def remember(self: DevCaptions, checkpoint: object, device: object) -> list[str]:
         biases.append(checkpoint.model.encoder.norm.bias.detach().clone().half())  # type: ignore[attr-defined]
         return caption(self, checkpoint, device)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(DevScores, "caption", remember)
-    monkeypatch.setattr(DevScores, "score", lambda self, made: {"cider": next(scores), "bleu4": 0.0})
+    monkeypatch.setattr(DevCaptions, "caption", remember)
+    monkeypatch.setattr(DevCaptions, "score", lambda self, made: {"cider": next(scores), "bleu4": 0.0})
     out = train(tmp_path, epochs=20, report_epochs=2, patience=4)
     journal = Journal.until(out / "history.jsonl", 99)
     assert [(line["epoch"], line["cider"]) for line in journal.reports] == [

