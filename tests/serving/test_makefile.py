@@ -80,3 +80,17 @@ def test_caption_passes_options_on(clone: Path) -> None:
     assert command == "-m serving --name captioner caption dog.jpg num_beams=3 prompt=a dog --grpc"
     _, (command,) = make(clone, "caption", "IMAGE=dog.jpg")
     assert command == "-m serving --name captioner caption dog.jpg"
+
+
+def test_training_and_evaluation_get_what_is_given(clone: Path) -> None:
+    given = {name: name.lower() for name in ("DATA", "INIT", "CONFIG", "ENCODER", "DECODER", "STEM", "OUT")}
+    _, (command,) = make(clone, "train", *(f"{name}={value}" for name, value in given.items()))
+    assert command.startswith("-m training captions --data data --out out ")
+    assert all(f"--{value} {value}" in command for value in given.values())
+    _, (command,) = make(clone, "train", "DATA=data")
+    assert command == "-m training captions --data data --out runs/train"
+    _, (command,) = make(clone, "evaluate", "DATA=data", "SCORES=a.json", "REPORT=b.html", "SPICE=1")
+    expected = "--checkpoint checkpoints/flickr8k-coco --out a.json --report b.html --spice"
+    assert command == f"-m training evaluate --data data --split dev {expected}"
+    _, (command,) = make(clone, "evaluate", "DATA=data", "SERVER=http://a", "SPLIT=test")
+    assert command == "-m training evaluate --data data --split test --server http://a --name captioner"

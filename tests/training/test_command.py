@@ -1,6 +1,8 @@
 """How commands of training end: with one line, whatever ends them, Ctrl-C in a real process among it."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from safetensors import SafetensorError
 
@@ -88,6 +91,27 @@ def test_options_have_the_same_names_in_all_stages(capsys: pytest.CaptureFixture
     assert command.main(["--help"]) == 0
     told = capsys.readouterr().out
     assert all(f"  {stage} " in told for stage in STAGES)
+
+
+PAGES = [Path("README.md"), *Path("docs").glob("*.md"), *Path("checkpoints").glob("*/README.md")]
+
+
+def documented() -> list[list[str]]:
+    """Commands of training that the documents tell, by their arguments."""
+    text = "\n".join(page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES)
+    lines = re.findall(r"^\.venv/bin/.*-m training (.+)$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("arguments", documented(), ids=lambda arguments: arguments[0])
+def test_documented_commands_have_options_that_there_are(arguments: list[str]) -> None:
+    name, *rest = arguments
+    commands = typer.main.get_command(command.app).commands  # type: ignore[attr-defined]
+    assert commands[name].make_context(name, rest).params  # raises for an option that there is not
+
+
+def test_there_are_documented_commands() -> None:
+    assert {arguments[0] for arguments in documented()} >= {"captions", "text", "scst", "merge"}
 
 
 def listen() -> None:

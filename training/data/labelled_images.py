@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from training.data.cache import cached, check_space
 from training.data.photos import Photos
 from training.errors import DataError
 from training.progress import Progress
@@ -46,7 +47,7 @@ class LabelledImages:
 def read_labelled_images(folder: Path, split: str, cache: Path) -> LabelledImages:
     """Read `SPLIT*.parquet` (columns image: encoded bytes, label) and `classes.json` of a folder.
 
-    Decoded images are kept in the folder `cache` and memory-mapped.
+    Decoded images are kept in the folder `cache` and memory-mapped; of several processes one decodes them.
     Raises DataError naming the file and what does not fit.
     """
     try:
@@ -64,15 +65,16 @@ def read_labelled_images(folder: Path, split: str, cache: Path) -> LabelledImage
     if labels.min() < 0 or labels.max() >= classes:
         raise DataError(f"{folder}/{split}*.parquet: column label: 0 to {classes - 1} is needed")
     stamp = "".join(f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files)
-    path = cache / f"labelled-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npy"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
+
+    def write(aside: Path) -> None:
         encoded = [data for table in tables for data in table["image"].to_pylist()]
-        aside = path.with_suffix(".aside")
+        images = _decode_all(encoded, folder / split)
+        check_space(cache, images.nbytes, "the decoded images")
         with aside.open("wb") as file:
-            np.save(file, _decode_all(encoded, folder / split))
-        aside.replace(path)
-    return LabelledImages(np.load(path, mmap_mode="r", allow_pickle=False), labels, classes)
+            np.save(file, images)
+
+    key = hashlib.sha256(stamp.encode()).hexdigest()[:16]
+    return LabelledImages(cached(cache / f"labelled-{key}.npy", write), labels, classes)
 
 
 def _decode_all(encoded: list[bytes], where: Path) -> Photos:

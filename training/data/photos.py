@@ -3,10 +3,8 @@
 Decoding takes longer than a training step does; a cached array makes the model the limit.
 """
 
-import fcntl
 import hashlib
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from PIL import Image
 
 from model.errors import ImageError
 from model.image import decode
+from training.data.cache import cached, check_space
 from training.data.problems import Problems
 from training.errors import DataError
 from training.progress import Progress
@@ -38,32 +37,23 @@ def load_photos(
     the same photos one decodes and the others wait.
     Raises DataError naming the photos that are missing or unreadable, or the space that the cache lacks.
     """
-    problems = Problems()
-    key = _fingerprint(
-        folder, names, f"{size}" if resample == Image.Resampling.BILINEAR else f"{size} {resample.name}"
-    )
-    path = cache / f"photos-{key}.npy"
-    cache.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            aside = path.with_suffix(".aside")
-            shape = (len(names), size, size, 3)
-            check_space(cache, math.prod(shape), "the decoded photos")
-            photos = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
-            with Progress("decoding photos", len(names), "photo") as progress:
-                for index, name in enumerate(names):
-                    photo = read_photo(folder / name, problems)
-                    if photo is not None:
-                        photos[index] = np.asarray(photo.resize((size, size), resample))
-                    progress.advance()
-            if len(problems):
-                aside.unlink()
-            problems.check()
-            photos.flush()
-            aside.replace(path)
-    mapped: Photos = np.load(path, mmap_mode="r", allow_pickle=False)
-    return mapped
+    form = f"{size}" if resample == Image.Resampling.BILINEAR else f"{size} {resample.name}"
+
+    def write(aside: Path) -> None:
+        problems = Problems()
+        shape = (len(names), size, size, 3)
+        check_space(cache, math.prod(shape), "the decoded photos")
+        photos = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
+        with Progress("decoding photos", len(names), "photo") as progress:
+            for index, name in enumerate(names):
+                photo = read_photo(folder / name, problems)
+                if photo is not None:
+                    photos[index] = np.asarray(photo.resize((size, size), resample))
+                progress.advance()
+        problems.check()
+        photos.flush()
+
+    return cached(cache / f"photos-{_fingerprint(folder, names, form)}.npy", write)
 
 
 def read_photo(path: Path, problems: Problems) -> Image.Image | None:
@@ -73,12 +63,6 @@ def read_photo(path: Path, problems: Problems) -> Image.Image | None:
     except (ImageError, OSError) as error:
         problems.add("unreadable photos", f"{path}: {error}")
         return None
-
-
-def check_space(cache: Path, size: int, what: str) -> None:
-    """Raise DataError where the disk is too full: a write to a memory map that fails kills the process."""
-    if size > (free := shutil.disk_usage(cache).free):
-        raise DataError(f"{what} need {size / 1e6:.0f} MB in {cache}, where {free / 1e6:.0f} are left")
 
 
 def _fingerprint(folder: Path, names: Sequence[str], form: str) -> str:

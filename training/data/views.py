@@ -4,11 +4,11 @@ They are most of a hybrid encoder's work and never change, so a step that reads 
 step of the layers above alone. A photo's views are drawn once, too: view 0 is the photo as it is.
 """
 
-import fcntl
 import hashlib
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from torch import Tensor
 from model.conv_stem import ConvStem
 from model.image import ImageConfig
 from training.data.batches import Augmentation, augment, normalised, unchanged
-from training.data.photos import Photos, check_space
+from training.data.cache import cached, check_space
+from training.data.photos import Photos
 from training.progress import Progress
 
 Maps = npt.NDArray[np.float16]
@@ -72,23 +73,19 @@ def load_views(
         digest.update(np.ascontiguousarray(photos[start : start + HASHED]).data)
     for name in sorted(frozen):
         digest.update(frozen[name].half().numpy().tobytes())  # as a checkpoint keeps them
-    path = cache / f"views-{digest.hexdigest()[:16]}.npy"
-    cache.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            _write(path, stem, photos, mirrored, image, recipe=recipe, how=how, seed=seed)
-    mapped: Maps = np.load(path, mmap_mode="r", allow_pickle=False)
-    return mapped
+    return cached(
+        cache / f"views-{digest.hexdigest()[:16]}.npy",
+        partial(_write, stem, photos, mirrored, image, recipe=recipe, how=how, seed=seed),
+    )
 
 
 @torch.no_grad()
 def _write(
-    path: Path,
     stem: ConvStem,
     photos: Photos,
     mirrored: Sequence[bool],
     image: ImageConfig,
+    aside: Path,
     *,
     recipe: ViewsRecipe,
     how: Augmentation,
@@ -97,9 +94,7 @@ def _write(
     stem = deepcopy(stem).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     one = stem.before(unchanged(photos[:1], image), recipe.start)[0]
     shape = (recipe.number, len(photos), *one.shape)
-    aside = path.with_suffix(".aside")
-    aside.unlink(missing_ok=True)  # of a run that was killed here: its space is free for this one
-    check_space(path.parent, 2 * int(np.prod(shape)), "the maps of the photos")
+    check_space(aside.parent, 2 * int(np.prod(shape)), "the maps of the photos")
     maps = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
     with Progress("frozen layers", shape[0] * shape[1], "view") as progress:
         for view in range(recipe.number):
@@ -110,7 +105,6 @@ def _write(
                 maps[view, start : start + len(indices)] = stem.before(pixels, recipe.start).numpy()
                 progress.advance(len(indices))
     maps.flush()
-    aside.replace(path)
 
 
 def _pixels(

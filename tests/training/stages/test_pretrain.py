@@ -31,10 +31,27 @@ from training.data.soft_labels import (
     read_soft_labels,
     soft_cross_entropy,
 )
-from training.errors import DataError
+from training.errors import DataError, RecipeError
 from training.loop import Loop
 from training.optimizers import OptimizerRecipe
 from training.stages.pretrain import Pretrain, PretrainRecipe
+
+RECIPE = PretrainRecipe(
+    encoder=VisionConfig(32, 1, 2, 64, image_size=56, patch_size=8),
+    steps=60,
+    photos_per_step=2,
+    images_per_step=8,
+    optimizer=OptimizerRecipe(muon_rate=1e-2, adamw_rate=3e-3, weight_decay=0, gradient_norm=1),
+    warmup_steps=2,
+    grid_weight=1.0,
+    label_smoothing=0.0,
+    cutmix=0.2,
+    recolouring=Recolouring((0.9, 1.1), (0.9, 1.1), (0.9, 1.1)),
+    kept_patches=12,
+    classes=1001,
+    held_out=2,
+    seed=0,
+)
 
 
 def make_labels(photos: int = 2) -> SoftLabels:
@@ -191,27 +208,10 @@ def test_pretraining_learns_and_resumes(tmp_path: Path) -> None:
     colours = [(255, 0, 0), (0, 255, 0)]
     write_images(tmp_path, "train", colours)
     write_images(tmp_path, "val", colours)
-    recipe = PretrainRecipe(
-        encoder=VisionConfig(32, 1, 2, 64, image_size=56, patch_size=8),
-        steps=60,
-        photos_per_step=2,
-        images_per_step=8,
-        optimizer=OptimizerRecipe(muon_rate=1e-2, adamw_rate=3e-3, weight_decay=0, gradient_norm=1),
-        warmup_steps=2,
-        grid_weight=1.0,
-        label_smoothing=0.0,
-        cutmix=0.2,
-        recolouring=Recolouring((0.9, 1.1), (0.9, 1.1), (0.9, 1.1)),
-        kept_patches=12,
-        classes=1001,
-        held_out=2,
-        seed=0,
-    )
-
     images, checked = (read_labelled_images(tmp_path, split, tmp_path) for split in ("train", "val"))
 
     def make() -> Pretrain:
-        return Pretrain(recipe, photos, make_labels(8), images, checked=checked, world=ALONE)
+        return Pretrain(RECIPE, photos, make_labels(8), images, checked=checked, world=ALONE)
 
     def run(out: Path) -> dict[str, torch.Tensor]:
         stage = make()
@@ -227,5 +227,24 @@ def test_pretraining_learns_and_resumes(tmp_path: Path) -> None:
     resumed = run(tmp_path / "resumed")
     for name, weights in whole.items():
         torch.testing.assert_close(weights, resumed[name], rtol=0, atol=0)
-    encoder = Encoder(recipe.encoder)
+    encoder = Encoder(RECIPE.encoder)
     encoder.load_state_dict(whole)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    write_images(tmp_path, "train", [(255, 0, 0), (0, 255, 0)])
+    images = read_labelled_images(tmp_path, "train", tmp_path)
+    photos = np.zeros((8, PHOTO_SIZE, PHOTO_SIZE, 3), np.uint8)
+    stage = Pretrain(RECIPE, photos, make_labels(8), images, checked=images, world=ALONE)
+    with torch.no_grad():
+        stage.network.of_image.bias.fill_(torch.nan)
+    with pytest.raises(RecipeError, match="no finite loss at step 8: lower learning rates"):
+        Loop(stage, ALONE, tmp_path).step(7)
+
+
+def test_fewer_photos_than_a_step_needs_are_told(tmp_path: Path) -> None:
+    write_images(tmp_path, "train", [(255, 0, 0), (0, 255, 0)])
+    images = read_labelled_images(tmp_path, "train", tmp_path)
+    photos = np.zeros((3, PHOTO_SIZE, PHOTO_SIZE, 3), np.uint8)
+    with pytest.raises(DataError, match="3 photos are fewer than held_out and photos_per_step, 2 and 2"):
+        Pretrain(RECIPE, photos, make_labels(3), images, checked=images, world=ALONE)

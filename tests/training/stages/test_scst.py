@@ -200,6 +200,18 @@ def test_training_raises_the_reward(tmp_path: Path) -> None:
     assert rewards[-1] > rewards[0] + 0.3, rewards
 
 
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    """The reward is one all the same: captions are drawn from broken weights, too."""
+    recipe = make_recipe(tmp_path, cross_entropy_weight=0)
+    start, captions, split = make_start(tmp_path, recipe)
+    loop = Loop(Scst(recipe, start, split, reward_of(captions), world=ALONE), ALONE, tmp_path)
+    loop.step(0)
+    with torch.no_grad():
+        start.model.decoder.get_parameter("embedding.tokens.weight").fill_(torch.nan)
+    with pytest.raises(RecipeError, match="no finite loss at step 2: lower learning rates"):
+        loop.step(1)
+
+
 def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_data(tmp_path / "data")
     write_tiny_checkpoint(tmp_path / "checkpoint")

@@ -18,7 +18,7 @@ from training.__main__ import main
 from training.data.caption_text import POOL, length_batches, read_lines
 from training.data.captions import normalise
 from training.data.vocabulary import learn_vocabulary
-from training.errors import DataError, SnapshotError
+from training.errors import DataError, RecipeError, SnapshotError
 from training.loop import Loop
 from training.recipe import read_recipe
 from training.stages import text as command
@@ -156,6 +156,16 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: p
         assert torch.equal(tensor, resumed[name]), name
     with pytest.raises(SnapshotError, match="other data"):
         run("whole", [[7], *ROWS[1:]])
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    stage = Text(make_recipe(tmp_path), learn_vocabulary([], 257), ROWS, [], ALONE)
+    loop = Loop(stage, ALONE, tmp_path)
+    loop.step(0)
+    with torch.no_grad():
+        stage.network.embedding.tokens.weight[0] = torch.inf
+    with pytest.raises(RecipeError, match="no finite loss at step 2: lower learning rates"):
+        loop.step(1)
 
 
 def test_the_command_writes_a_decoder_for_caption_training(
