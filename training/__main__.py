@@ -14,18 +14,17 @@ from typer.exceptions import TyperException
 from model.errors import CaptionerError
 from training.conversion.dinov2_onnx import convert as convert_dinov2
 from training.conversion.efficientnet_lite import convert as convert_efficientnet
-from training.conversion.published import is_published
 from training.data.merge import merge as merge_folders
 from training.errors import INTERRUPTED, TrainingError
-from training.evaluation import evaluate as evaluation
+from training.evaluation.evaluate import Asked, evaluate_and_write
 from training.loop import SAVE_SECONDS, Loop
 from training.recipe import read_recipe
 from training.stage import Stage
-from training.stages import pretrain as pretraining
-from training.stages import scst as rewards
-from training.stages import start as beginning
-from training.stages import text as language
 from training.stages.captions import CaptionsRecipe
+from training.stages.pretrain import PretrainRecipe, prepare_pretrain
+from training.stages.scst import ScstRecipe, prepare_scst
+from training.stages.start import FEW, Start, default_init, default_recipe, prepare_captions
+from training.stages.text import TextRecipe, prepare_text
 from training.world import World, join_world
 
 logger = logging.getLogger("training")
@@ -81,9 +80,7 @@ def captions(
     ] = None,
     init: Annotated[
         Path | None,
-        typer.Option(
-            help=f"checkpoint folder to fine-tune; the one that ships for fewer than {beginning.FEW} photos"
-        ),
+        typer.Option(help=f"checkpoint folder to fine-tune; the one that ships for fewer than {FEW} photos"),
     ] = None,
     encoder: Annotated[
         Path | None,
@@ -97,15 +94,12 @@ def captions(
 ) -> None:
     """Train a captioner on photos with captions."""
     say()
-    start = beginning.Start(init, encoder, decoder, stem)
-    if config is None and start == beginning.Start():
-        start = beginning.Start(beginning.default_init(data))
-    default = "small.yaml" if start.init is None else "fine-tune.yaml"
-    if start.encoder is not None and is_published(start.encoder):
-        default = "from-encoder.yaml"
-    recipe = read_recipe(config or RECIPES / default, CaptionsRecipe)
+    start = Start(init, encoder, decoder, stem)
+    if config is None and start == Start():
+        start = Start(default_init(data))
+    recipe = read_recipe(config or RECIPES / default_recipe(start), CaptionsRecipe)
     run(
-        lambda world: beginning.prepare(data, recipe, start, cache=cache, world=world),
+        lambda world: prepare_captions(data, recipe, start, cache=cache, world=world),
         out,
         save_seconds,
     )
@@ -123,8 +117,8 @@ def scst(
 ) -> None:
     """Train a captioner on CIDEr-D itself: self-critical sequence training of a checkpoint."""
     say()
-    recipe = read_recipe(config, rewards.ScstRecipe)
-    run(lambda world: rewards.prepare(data, init, recipe, cache=cache, world=world), out, save_seconds)
+    recipe = read_recipe(config, ScstRecipe)
+    run(lambda world: prepare_scst(data, init, recipe, cache=cache, world=world), out, save_seconds)
 
 
 @command
@@ -140,9 +134,9 @@ def pretrain(
 ) -> None:
     """Pretrain a ViT on soft labels of photos and on labelled images."""
     say()
-    recipe = read_recipe(config, pretraining.PretrainRecipe)
+    recipe = read_recipe(config, PretrainRecipe)
     run(
-        lambda world: pretraining.prepare(labels, photos, labelled, recipe, cache=cache, world=world),
+        lambda world: prepare_pretrain(labels, photos, labelled, recipe, cache=cache, world=world),
         out,
         save_seconds,
     )
@@ -161,8 +155,8 @@ def text(
 ) -> None:
     """Pretrain a decoder on captions without photos."""
     say()
-    recipe = read_recipe(config, language.TextRecipe)
-    run(lambda world: language.prepare(data, texts or [], recipe, world=world), out, save_seconds)
+    recipe = read_recipe(config, TextRecipe)
+    run(lambda world: prepare_text(data, texts or [], recipe, world=world), out, save_seconds)
 
 
 @command
@@ -206,8 +200,8 @@ def evaluate(
     say("%(message)s")
     if (checkpoint is None) == (server is None):
         raise typer.BadParameter("one of --checkpoint and --server is needed")
-    asked = evaluation.Asked(data, split, checkpoint, server, name, options or [], spice)
-    return evaluation.evaluate_and_write(asked, history, out=out, report=report)
+    asked = Asked(data, split, checkpoint, server, name, options or [], spice)
+    return evaluate_and_write(asked, history, out=out, report=report)
 
 
 @command

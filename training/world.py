@@ -15,7 +15,7 @@ from model.precision import best_dtype
 from training.errors import RecipeError
 
 LIMIT = timedelta(minutes=10)  # of a step's collectives: a process that hangs that long ends the run
-PATIENCE = timedelta(days=3650)  # of those that wait for the first process, which may score for hours
+WAITING = timedelta(days=3650)  # of those that wait for the first process, which may score for hours
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class World:
     rank: int
     size: int
     device: torch.device
-    patient: dist.ProcessGroup | None = None
+    waiting: dist.ProcessGroup | None = None
     """The group in which what the first process decides is awaited; None where it is alone."""
 
     @property
@@ -82,7 +82,7 @@ class World:
         if self.size == 1:
             return value
         told = torch.tensor(value, dtype=torch.float64)
-        dist.broadcast(told, 0, group=self.patient)
+        dist.broadcast(told, 0, group=self.waiting)
         return told.item()
 
 
@@ -119,7 +119,7 @@ def join_world() -> Iterator[World]:
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LIMIT)
     try:
-        patient = dist.new_group(backend="gloo", timeout=PATIENCE)
-        yield World(dist.get_rank(), size, device, patient)
+        waiting = dist.new_group(backend="gloo", timeout=WAITING)
+        yield World(dist.get_rank(), size, device, waiting)
     finally:
         dist.destroy_process_group()

@@ -33,7 +33,7 @@ from training.optimizers import OptimizerRecipe, make_optimizers
 from training.recipe import read_recipe
 from training.stage import Measured, Part, Plan, Stage
 from training.stages.pretrain import Pretrain
-from training.stages.scst import ScstRecipe, prepare
+from training.stages.scst import ScstRecipe, prepare_scst
 from training.stages.text import Text, TextRecipe
 from training.world import World, join_world
 
@@ -191,7 +191,7 @@ def _every_stage(rank: int, port: int, folder: Path) -> None:
 
 def make_scst(folder: Path, world: World) -> Stage:
     recipe = read_recipe(folder / "scst.yaml", ScstRecipe)
-    return prepare(folder / "data", folder / "checkpoint", recipe, cache=folder / "cache", world=world)
+    return prepare_scst(folder / "data", folder / "checkpoint", recipe, cache=folder / "cache", world=world)
 
 
 def make_text(folder: Path, world: World) -> Stage:

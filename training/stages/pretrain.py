@@ -204,7 +204,7 @@ class Pretrain:
         (out / "encoder.aside").replace(out / "encoder.safetensors")
 
 
-def prepare(
+def prepare_pretrain(
     labels: Path, photos: Path, labelled: Path, recipe: PretrainRecipe, *, cache: Path, world: World
 ) -> Pretrain:
     """Read a Parquet file of soft labels, a folder of their photos, and a folder of labelled images."""

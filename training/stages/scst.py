@@ -212,7 +212,7 @@ class Scst:
         return replace(self.start, model=cast(CaptionModel, self.average.module))
 
 
-def prepare(data: Path, init: Path, recipe: ScstRecipe, *, cache: Path, world: World) -> Scst:
+def prepare_scst(data: Path, init: Path, recipe: ScstRecipe, *, cache: Path, world: World) -> Scst:
     """Load the captioner in `init` and the data that it is to be trained on further."""
     start = load_start(init, recipe.max_tokens)
     found = load_data(data, start.image, cache)

@@ -75,7 +75,16 @@ def default_init(data: Path) -> Path | None:
     return SHIPPED
 
 
-def prepare(data: Path, recipe: CaptionsRecipe, start: Start, *, cache: Path, world: World) -> Captions:
+def default_recipe(start: Start) -> str:
+    """Choose the recipe where none is given, by its name in `training/recipes/`."""
+    if start.encoder is not None and is_published(start.encoder):
+        return "from-encoder.yaml"
+    return "small.yaml" if start.init is None else "fine-tune.yaml"
+
+
+def prepare_captions(
+    data: Path, recipe: CaptionsRecipe, start: Start, *, cache: Path, world: World
+) -> Captions:
     """Read a data folder and make the network that learns it; `cache` keeps the decoded photos."""
     network = None if start.init is None else old_network(recipe, start.init)
     published = None

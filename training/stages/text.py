@@ -195,7 +195,7 @@ class Text:
         (out / "decoder.aside").replace(out / "decoder.safetensors")
 
 
-def prepare(data: Path, texts: Sequence[Path], recipe: TextRecipe, *, world: World) -> Text:
+def prepare_text(data: Path, texts: Sequence[Path], recipe: TextRecipe, *, world: World) -> Text:
     """Read the captions of a data folder and of files.
 
     The vocabulary is learned from the training captions of `data` alone, as caption training on

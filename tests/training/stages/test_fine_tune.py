@@ -11,6 +11,7 @@ from model.captioner import Captioner
 from model.checkpoint import load_checkpoint
 from tests.tiny import write_tiny_checkpoint
 from tests.training.tiny_data import CAPTIONS, RECIPE, options, write_data
+from training import __main__ as command
 from training.__main__ import main
 from training.data.captions import normalise
 from training.errors import DataError
@@ -133,7 +134,7 @@ def test_few_photos_start_from_the_weights_that_ship(
         started.append(start)
         raise DataError("enough")
 
-    monkeypatch.setattr(beginning, "prepare", prepare)
+    monkeypatch.setattr(command, "prepare_captions", prepare)
     monkeypatch.setattr(beginning, "SHIPPED", tmp_path)
     monkeypatch.setattr(beginning, "FEW", few)
     assert main(["captions", "--data", str(write_data(tmp_path / "data")), *arguments]) == 1

@@ -24,7 +24,7 @@ from training.loop import Loop
 from training.recipe import read_recipe
 from training.stages.rewards import END, CiderD, Words, words
 from training.stages.samples import by_length, draw, draw_captions, inputs_of
-from training.stages.scst import Scst, ScstRecipe, prepare
+from training.stages.scst import Scst, ScstRecipe, prepare_scst
 from training.stages.self_critical import (
     advantages,
     policy_loss,
@@ -175,7 +175,7 @@ def make_run(tmp_path: Path, name: str, recipe: ScstRecipe) -> Path:
         write_data(data)
         (data / "captions_dev.json").unlink()  # scores start a Java program each time
         write_tiny_checkpoint(checkpoint)
-    stage = prepare(data, checkpoint, recipe, cache=tmp_path / "cache", world=ALONE)
+    stage = prepare_scst(data, checkpoint, recipe, cache=tmp_path / "cache", world=ALONE)
     Loop(stage, ALONE, tmp_path / name, save_seconds=-1).run()
     return tmp_path / name
 
