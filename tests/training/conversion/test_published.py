@@ -161,7 +161,7 @@ def hub_run(tmp_path: Path, endpoint: str, repository: str) -> subprocess.Comple
     given = {"data": data, "config": tmp_path / "recipe.yaml", "encoder": repository}
     given |= {name: tmp_path / name for name in ("out", "cache")}
     arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
-    return run_python(tmp_path / "home", endpoint, "-m", "training.stages.train", *arguments)
+    return run_python(tmp_path / "home", endpoint, "-m", "training", "captions", *arguments)
 
 
 def test_a_repository_of_the_hub_is_trained_on(tmp_path: Path) -> None:
