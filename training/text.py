@@ -105,7 +105,7 @@ class LanguageModel(nn.Module):
         x = self.embedding(tokens, 0)
         for block in self.blocks:
             x = block(x)
-        logits: Tensor = self.head(x[wanted], self.embedding.tokens.weight)
+        logits: Tensor = self.head(x[wanted])
         return logits
 
 
@@ -165,7 +165,7 @@ def pretrain(data: Path, texts: Sequence[Path], recipe: TextRecipe, out: Path) -
     torch.manual_seed(recipe.seed)
     decoder = blind_decoder(replace(recipe.decoder, vocab_size=vocabulary.get_vocab_size()))
     train(decoder, recipe, rows, held_out, end=end_token(vocabulary), snapshot=out / "text.safetensors")
-    save_file(decoder.state_dict(), out / "decoder.aside", {"vocabulary": digest(vocabulary)})
+    save_file(dict(decoder.named_parameters()), out / "decoder.aside", {"vocabulary": digest(vocabulary)})
     (out / "decoder.aside").replace(out / "decoder.safetensors")
 
 
