@@ -163,14 +163,16 @@ def read_weight(stored: Mapping[str, Weight], source: Source, dtype: torch.dtype
     # Converted first, so that what is made on the way has the size of the result.
     parts = [stored[name].read().to(dtype) for name in source.names]
     whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return whole.T.contiguous() if source.transposed else whole.flatten(1) if source.unfolded else whole
+    if source.unfolded:
+        return whole.flatten(1)
+    return whole.T.contiguous() if source.transposed else whole
 
 
 def _as_stored(weight: Tensor, source: Source) -> Tensor:
     """Give a weight the shape that it has in the file."""
-    return (
-        weight.T if source.transposed else torch.unflatten(weight, 1, source.unfolded) if source.unfolded else weight
-    )
+    if source.unfolded:
+        return torch.unflatten(weight, 1, source.unfolded)
+    return weight.T if source.transposed else weight
 
 
 def check_keys(

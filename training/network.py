@@ -40,8 +40,8 @@ def new_network(
     vocabulary = learn_vocabulary(texts, recipe.decoder.vocab_size)
     end = end_token(vocabulary)
     decoder = replace(recipe.decoder, vocab_size=vocabulary.get_vocab_size())
-    torch.manual_seed(recipe.seed)
     model = CaptionModel(ModelConfig(encoder, decoder, end, (end,), end))
+    torch.manual_seed(recipe.seed)  # now: building it drew numbers, too
     initialise(model)
     image = ImageConfig(size=(encoder.image_size,) * 2)
     if published is not None:
