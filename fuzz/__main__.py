@@ -8,11 +8,11 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from bench.server import NAME, running
 from fuzz.campaign import GROWTH, campaign
 from fuzz.run import GOOD
 from fuzz.table import save, table
 from fuzz.target import Target
+from serving.temporary import served_checkpoint
 
 SAMPLE = Path("examples/dog.jpg")
 FOLDER = Path("build/fuzz")
@@ -31,8 +31,8 @@ def main() -> int:
     arguments = parser.parse_args()
     numbers = range(arguments.cases) if arguments.only is None else [arguments.only]
     warm_up = min(WARM_UP, len(numbers))
-    with running(arguments.checkpoint) as (root, config, _):
-        target = Target(root, config, NAME)
+    with served_checkpoint(arguments.checkpoint) as server:
+        target = Target(server)
         with tqdm(total=warm_up + len(numbers), unit="case", disable=None) as bar:
             report = campaign(target, arguments.seed, numbers, photos(), warm_up=warm_up, done=bar.update)
     for line in table(report.counts):

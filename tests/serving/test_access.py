@@ -11,7 +11,7 @@ import requests
 from serving import process
 from serving.access import KEY_FILE, access_key
 from serving.errors import ServingError
-from tests.serving.conftest import Server
+from serving.temporary import Server
 from tests.serving.test_predictions import ask_grpc
 from tests.tiny import photo
 

@@ -19,7 +19,8 @@ from serving.access import KEY_FILE
 from serving.config import ServerConfig
 from serving.errors import ServingError
 from serving.startup import check, failure, start
-from tests.serving.conftest import ROOT, Server
+from serving.temporary import Server
+from tests.serving.conftest import ROOT
 from tests.tiny import photo
 
 
@@ -197,7 +198,7 @@ def test_start_shows_a_caption_and_stop_lets_requests_finish(
     folder = new_folder()
     started = run(folder, "start", "--sample", str(sample))
     assert (started.returncode, started.stderr) == (0, "")
-    server = Server(folder, ServerConfig.from_file(folder / "config.properties"))
+    server = Server(folder, "tiny", ServerConfig.from_file(folder / "config.properties"), 0)
     caption = json.loads(run(folder, "caption", str(sample)).stdout)["caption"]
     assert f"{sample}: {caption} (score " in started.stdout
     assert server.url in started.stdout
