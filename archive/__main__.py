@@ -27,7 +27,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     size = path.stat().st_size / 1e6
-    print(f"{path.name}: {size:.1f} MB, verified; source {origin.source}, licence {origin.licence}")
+    print(f"{path.name}: {size:.1f} MB, verified; source {origin.source}, licence {origin.card.licence}")
     return 0
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from archive.errors import ArchiveError
 from archive.origin import Origin
-from archive.stage import HANDLER, ROOT, stage
+from archive.stage import HANDLER, ROOT, WEIGHTS, stage
 
 CONFIG = Path(__file__).with_name("model-config.yaml")
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -47,7 +47,7 @@ def build(origin: Origin, name: str, version: str, destination: Path, *, config:
         stage(origin.folder, staged)
         raw = run_archiver(staged, config, name, version, Path(scratch))
         ready = Path(scratch, "ready.mar")
-        normalise(raw, ready, {"source": origin.source, "license": origin.licence})
+        normalise(raw, ready, origin.notes(staged / "checkpoint" / WEIGHTS))
         verify(ready, Path(scratch, "extracted"))
         return ready.replace(destination / f"{name}.mar")
 
@@ -66,7 +66,7 @@ def run_archiver(staged: Path, config: Path, name: str, version: str, scratch: P
     return packed / f"{name}.mar"
 
 
-def normalise(source: Path, target: Path, notes: Mapping[str, str]) -> None:
+def normalise(source: Path, target: Path, notes: Mapping[str, object]) -> None:
     """Rewrite a zip file so that its bytes depend on names and contents alone.
 
     `notes` are added to the manifest.
