@@ -7,7 +7,7 @@ import argparse
 import logging
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from training.data import load_data
 from training.dev import DevScores
 from training.errors import DataError, RecipeError
 from training.journal import Journal
+from training.model_card import Part, model_card
 from training.progress import Progress
 from training.recipe import read_recipe
 from training.rewards import END, CiderD, words
@@ -97,6 +98,8 @@ def scst(
     """Train the captioner in `init` further; resumes what was begun in `out`."""
     start = read_start(init, recipe)
     found = load_data(data, start.image, cache)
+    parts = [Part.of("checkpoint", init, init)]
+    start = replace(start, card=model_card(out.resolve().name, parts, data, found, recipe))
     captions, photos = found.train
     config = start.model.config
     ids = (config.decoder_start_token_id, config.eos_token_ids[0])
