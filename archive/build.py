@@ -31,8 +31,8 @@ VERIFY = Path(__file__).with_name("verify.py")
 def build(origin: Origin, name: str, version: str, destination: Path, *, config: Path = CONFIG) -> Path:
     """Build `destination/name.mar` from a checkpoint and return its path.
 
-    `config` is the model-config.yaml that goes in. Raises ArchiveError, and then leaves
-    `destination` as it was.
+    `config` is the model-config.yaml that goes in. Raises ArchiveError, or OSError for a file that cannot be
+    read or written, and then leaves `destination` as it was.
     """
     for label in (name, version):
         if not LABEL.fullmatch(label):
@@ -41,7 +41,11 @@ def build(origin: Origin, name: str, version: str, destination: Path, *, config:
             )
     if not config.is_file():
         raise ArchiveError(f"{config} does not exist")
-    with tempfile.TemporaryDirectory(prefix=".archive-", dir=destination) as scratch:
+    try:
+        aside = tempfile.TemporaryDirectory(prefix=".archive-", dir=destination)
+    except OSError as error:
+        raise ArchiveError(f"{destination} cannot be written to: {error.strerror}") from None
+    with aside as scratch:
         staged = Path(scratch, "staged")
         staged.mkdir()
         stage(origin.folder, staged)

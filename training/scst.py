@@ -17,7 +17,7 @@ from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.config import GPT2Config
 from training.batches import TokenisedCaptions
 from training.captions import CaptionSet, normalise
-from training.command import ends_in_one_line
+from training.command import check_writable, ends_in_one_line
 from training.data import load_data
 from training.dev import DevScores
 from training.errors import DataError, RecipeError
@@ -97,6 +97,7 @@ def scst(
 ) -> None:
     """Train the captioner in `init` further; resumes what was begun in `out`."""
     start = read_start(init, recipe)
+    check_writable(out)
     found = load_data(data, start.image, cache)
     parts = [Part.of("checkpoint", init, init)]
     start = replace(start, card=model_card(out.resolve().name, parts, data, found, recipe))
@@ -107,7 +108,6 @@ def scst(
     if recipe.views is not None:
         split = with_views(split, start, recipe.views, recipe.augmentation, seed=recipe.seed, cache=cache)
     critic = SelfCritic(recipe, start, split, reward_of(captions))
-    out.mkdir(parents=True, exist_ok=True)  # now, and not after the first scores
     if found.dev is None:
         logger.info("%s has no split 'dev': nothing is scored, and the last weights are kept", data)
     dev = None if found.dev is None else DevScores(*found.dev)

@@ -14,7 +14,7 @@ from model.captioner import Captioner
 from model.image import ImageConfig
 from training.batches import TokenisedCaptions
 from training.captions import CaptionSet, read_split
-from training.command import ends_in_one_line
+from training.command import check_writable, ends_in_one_line
 from training.data import load_data
 from training.dev import DevScores
 from training.errors import RecipeError
@@ -90,6 +90,7 @@ def train(
         raise RecipeError(
             "the recipe has no encoder and decoder: a checkpoint to start from is needed (INIT)"
         )
+    check_writable(out)
     found = load_data(data, image, cache)
     network = new_network(recipe, found.train[0], published) if network is None else network
     if start.encoder is not None and published is None:
