@@ -22,6 +22,9 @@ from model.captioner import Captioner
 
 logger = logging.getLogger(__name__)
 
+ORIGIN = ("source", "license", "provenance")
+"""What an archive's manifest says of where its weights are from, beside TorchServe's own fields."""
+
 
 class CaptionerHandler:
     """Requests of one dynamic batch → one reply each; a bad photo fails alone."""
@@ -40,8 +43,9 @@ class CaptionerHandler:
         self.options = self.captioner.options.replace(**settings.options)
         settings.check_limits(self.options)
         self.captioner.check_options(self.options)
-        manifest = context.manifest["model"]
-        self.model = {"name": manifest["modelName"], "version": manifest["modelVersion"]}
+        manifest = context.manifest
+        self.model = {"name": manifest["model"]["modelName"], "version": manifest["model"]["modelVersion"]}
+        self.origin = {name: manifest[name] for name in ORIGIN if name in manifest}
         self.heap = Heap()
 
     def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
@@ -98,13 +102,14 @@ class CaptionerHandler:
         return error_reply(error)
 
     def describe(self) -> Reply:
-        """Say how captions are made: options, their limits, and what the worker runs on."""
+        """Say how captions are made: origin of the weights, options and limits, what the worker runs on."""
         weights = next(self.captioner.model.parameters())
         runtime = {
             "dtype": str(weights.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
         }
-        return description_reply(self.model, self.options, self.settings.described_limits(), runtime)
+        limits = self.settings.described_limits()
+        return description_reply(self.model, self.origin, self.options, limits, runtime)
 
 
 def asks_for_description(item: Mapping[str, object], headers: Mapping[str, object]) -> bool:

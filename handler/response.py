@@ -105,14 +105,14 @@ def request_reply(
 
 def description_reply(
     model: Mapping[str, str],
+    origin: Mapping[str, object],
     options: GenerationOptions,
     limits: Mapping[str, object],
     runtime: Mapping[str, object],
 ) -> Reply:
     """Build the reply to `GET /models/NAME?customized=true`: how captions are made here."""
-    return json_reply(
-        HTTPStatus.OK, {"model": model, "options": asdict(options), "limits": limits, "runtime": runtime}
-    )
+    body = {"model": model, **origin, "options": asdict(options), "limits": limits, "runtime": runtime}
+    return json_reply(HTTPStatus.OK, body)
 
 
 def error_reply(error: Exception) -> Reply:

@@ -5,6 +5,7 @@ model.safetensors …       the weights, see `weights`
 tokenizer.json …          text ↔ ids, see `tokenizer`
 preprocessor_config.json  photo → tensor
 generation_config.json    default search options; where it is absent, config.json's, its decoder's last
+README.md                 the model card: written, not read
 """
 
 import json
@@ -41,6 +42,8 @@ class Checkpoint:
     tokenizer: Tokenizer
     image: ImageConfig
     options: GenerationOptions
+    card: str | None = None
+    """What README.md gets where it is written; it is not read, as other weights need another card."""
 
 
 def load_checkpoint(
@@ -145,6 +148,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype 
             code = Path(__file__).with_name(vit_gpt2.MODELLING_FILE)
             shutil.copyfile(code, aside / vit_gpt2.MODELLING_FILE)
         checkpoint.tokenizer.backend.save(str(aside / "tokenizer.json"))
+        if checkpoint.card is not None:
+            (aside / "README.md").write_text(checkpoint.card, encoding="utf-8")
         # Made for their owner alone, they would be hidden from the server's user.
         aside.chmod(0o755)
         (aside / "model.safetensors").chmod(0o644)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from training.command import ends_in_one_line
+from training.command import check_writable, ends_in_one_line
 from training.labelled_images import LabelledImages, read_labelled_images
 from training.photos import load_photos
 from training.pretrainer import Pretrainer, PretrainRecipe
@@ -30,7 +30,7 @@ LOGGED_STEPS = 50
 def pretrain(trainer: Pretrainer, checked: LabelledImages, out: Path) -> None:
     """Train, resuming from a snapshot in `out` if there is one; ends with `out/encoder.safetensors`."""
     recipe = trainer.recipe
-    out.mkdir(parents=True, exist_ok=True)  # now, and not after the first snapshot's three minutes
+    check_writable(out)
     snapshot, networks = out / "pretrain.safetensors", {"network": trainer.network}
     start = 0
     if snapshot.exists():

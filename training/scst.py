@@ -7,7 +7,7 @@ import argparse
 import logging
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,12 @@ from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.config import GPT2Config
 from training.batches import TokenisedCaptions
 from training.captions import CaptionSet, normalise
-from training.command import ends_in_one_line
+from training.command import check_writable, ends_in_one_line
 from training.data import load_data
 from training.dev import DevScores
 from training.errors import DataError, RecipeError
 from training.journal import Journal
+from training.model_card import Part, model_card
 from training.progress import Progress
 from training.recipe import read_recipe
 from training.rewards import END, CiderD, words
@@ -96,7 +97,10 @@ def scst(
 ) -> None:
     """Train the captioner in `init` further; resumes what was begun in `out`."""
     start = read_start(init, recipe)
+    check_writable(out)
     found = load_data(data, start.image, cache)
+    parts = [Part.of("checkpoint", init, init)]
+    start = replace(start, card=model_card(out.resolve().name, parts, data, found, recipe))
     captions, photos = found.train
     config = start.model.config
     ids = (config.decoder_start_token_id, config.eos_token_ids[0])
@@ -104,7 +108,6 @@ def scst(
     if recipe.views is not None:
         split = with_views(split, start, recipe.views, recipe.augmentation, seed=recipe.seed, cache=cache)
     critic = SelfCritic(recipe, start, split, reward_of(captions))
-    out.mkdir(parents=True, exist_ok=True)  # now, and not after the first scores
     if found.dev is None:
         logger.info("%s has no split 'dev': nothing is scored, and the last weights are kept", data)
     dev = None if found.dev is None else DevScores(*found.dev)

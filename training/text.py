@@ -29,7 +29,7 @@ from model.gpt2 import GPT2Block, gpt2_decoder
 from training.batches import PADDING, caption_rows
 from training.caption_text import length_batches, read_lines
 from training.captions import has_split, normalise, read_captions
-from training.command import ends_in_one_line
+from training.command import check_writable, ends_in_one_line
 from training.errors import DataError
 from training.initialise import initialise
 from training.optimizers import OptimizerRecipe, make_optimizers
@@ -148,6 +148,7 @@ def pretrain(data: Path, texts: Sequence[Path], recipe: TextRecipe, out: Path) -
     The vocabulary is learned from the training captions of `data` alone, as caption training on
     the same folder learns it; its SHA-256 goes into the file. Resumes what was begun in `out`.
     """
+    check_writable(out)
     captions = [normalise(text) for group in read_captions(data, "train").captions for text in group]
     vocabulary = learn_vocabulary(captions, recipe.decoder.vocab_size)
     for path in texts:
@@ -161,7 +162,6 @@ def pretrain(data: Path, texts: Sequence[Path], recipe: TextRecipe, out: Path) -
         held_out = [e.ids for e in vocabulary.encode_batch(dev)]
     logger.info("%d of %d captions have up to %d tokens", len(rows), len(captions), recipe.max_tokens)
 
-    out.mkdir(parents=True, exist_ok=True)  # now, and not after hours
     torch.manual_seed(recipe.seed)
     decoder = blind_decoder(replace(recipe.decoder, vocab_size=vocabulary.get_vocab_size()))
     train(decoder, recipe, rows, held_out, end=end_token(vocabulary), snapshot=out / "text.safetensors")

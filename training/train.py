@@ -7,22 +7,23 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.captioner import Captioner
 from model.image import ImageConfig
 from training.batches import TokenisedCaptions
 from training.captions import CaptionSet, read_split
-from training.command import ends_in_one_line
+from training.command import check_writable, ends_in_one_line
 from training.data import load_data
 from training.dev import DevScores
 from training.errors import RecipeError
+from training.model_card import Part, model_card
 from training.network import check_vocabulary, load_part, new_network, old_network
 from training.photos import Photos
 from training.problems import Problems
 from training.processes import Processes, join_processes
-from training.published import is_published, read_published
+from training.published import PublishedEncoder, is_published, read_published
 from training.recipe import read_recipe
 from training.run import Dev, Run
 from training.train_recipe import TrainRecipe
@@ -54,6 +55,12 @@ class Start:
                 "a checkpoint to start from brings its encoder and decoder: give one or the other"
             )
 
+    def parts(self, published: PublishedEncoder | None) -> list[Part]:
+        """Describe all of it by its model cards; `published` is the encoder where that is such a one."""
+        given = {"checkpoint": self.init, "encoder": self.encoder, "decoder": self.decoder, "stem": self.stem}
+        places = {"encoder": published.folder} if published else {}
+        return [Part.of(role, path, places.get(role, path)) for role, path in given.items() if path]
+
 
 def train(
     data: Path,
@@ -83,6 +90,7 @@ def train(
         raise RecipeError(
             "the recipe has no encoder and decoder: a checkpoint to start from is needed (INIT)"
         )
+    check_writable(out)
     found = load_data(data, image, cache)
     network = new_network(recipe, found.train[0], published) if network is None else network
     if start.encoder is not None and published is None:
@@ -94,6 +102,8 @@ def train(
     if start.decoder is not None:
         load_part(network.model.decoder, start.decoder, "decoder")
         check_vocabulary(start.decoder, network.tokenizer)
+    card = model_card(out.resolve().name, start.parts(published), data, found, recipe)
+    network = replace(network, card=card)
     Captioner(network).check_options(network.options)  # now, and not at the first report
     config = network.model.config
 

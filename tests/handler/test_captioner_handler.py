@@ -18,7 +18,7 @@ from model.explain.explainer import Explainer
 from model.explain.explanation import Explanation, Method
 from model.image import MAX_SCANS
 from model.options import GenerationOptions
-from tests.handler.conftest import Item, NewContext, as_base64, ask, body
+from tests.handler.conftest import ORIGIN, Item, NewContext, as_base64, ask, body
 from tests.model.test_jpeg import with_scans
 from tests.tiny import photo
 
@@ -355,6 +355,7 @@ def test_describe_says_how_captions_are_made(handler: CaptionerHandler, new_cont
     [(status, reply)] = ask(handler, new_context, [{}], describe="True")
     assert status == 200
     assert reply["model"] == {"name": "tiny", "version": "2.1"}
+    assert {name: reply[name] for name in ORIGIN} == ORIGIN
     assert reply["options"]["num_beams"] == handler.captioner.options.num_beams
     assert reply["limits"] == handler.settings.described_limits()
     assert reply["runtime"] == {"dtype": "float32", "threads": torch.get_num_threads()}
@@ -372,7 +373,7 @@ def test_a_client_is_not_told_what_the_operator_is(
     handler: CaptionerHandler, new_context: NewContext, item: Item, headers: dict[str, str]
 ) -> None:
     [(_, reply)] = ask(handler, new_context, [item], describe="True", **headers)
-    assert not reply.keys() & {"limits", "options", "runtime"}
+    assert not reply.keys() & {"limits", "options", "runtime", *ORIGIN}
 
 
 def test_the_scans_of_a_photo_are_not_blamed_on_the_pixels_of_others(

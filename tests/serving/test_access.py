@@ -101,6 +101,8 @@ def test_describe_reaches_the_handler(server: Server) -> None:
     assert described["batchSize"] == 8
     assert described["customizedMetadata"]["model"] == {"name": "tiny", "version": "1.0"}
     assert described["customizedMetadata"]["runtime"]["threads"] >= 1
+    assert described["customizedMetadata"]["license"] == "not stated"
+    assert len(described["customizedMetadata"]["provenance"]["weights_sha256"]) == 64
 
 
 @pytest.mark.parametrize("path", ["/predictions/tiny", "/tiny/predict", "/v1/models/tiny:predict"])

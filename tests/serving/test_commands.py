@@ -108,6 +108,17 @@ def test_a_full_disk_is_named_as_what_is_wrong(
     assert failure(folder, "tiny.mar cannot be read").startswith("the disk is full: java.io.IOException")
 
 
+def test_a_folder_that_cannot_be_written_to_is_named(
+    new_folder: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = new_folder()
+    config = ServerConfig.from_file(folder / "config.properties")
+    check(folder, config, ["tiny"])
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder or mode == os.R_OK)
+    with pytest.raises(ServingError, match=rf"^{folder} cannot be written to, and TorchServe keeps "):
+        check(folder, config, ["tiny"])
+
+
 def test_check_says_whether_a_server_can_start(new_folder: Callable[[], Path], server: Server) -> None:
     folder = new_folder()
     (folder / "tiny.mar").unlink()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ import yaml
 from safetensors import SafetensorError
 
 from model.errors import CheckpointError
+from tests.tiny import write_tiny_checkpoint
 from tests.training.data import RECIPE, write_data
-from training.command import INTERRUPTED, ends_in_one_line
+from tests.training.test_scst import RECIPE as SCST_RECIPE
+from training import scst, text, train
+from training.command import INTERRUPTED, check_writable, ends_in_one_line
 from training.errors import DataError
 
 
@@ -22,7 +26,8 @@ from training.errors import DataError
     [
         (DataError("no photos"), 1, "no photos"),
         (CheckpointError("no weights"), 1, "no weights"),
-        (FileExistsError(17, "File exists", "runs"), 1, "[Errno 17] File exists: 'runs'"),
+        (FileExistsError(17, "File exists", "runs"), 1, "runs: File exists"),
+        (OSError("no name for it"), 1, "no name for it"),
         (SafetensorError("No space left on device"), 1, "No space left on device"),
         (KeyboardInterrupt(), INTERRUPTED, "interrupted: the same command goes on from the last snapshot"),
     ],
@@ -37,6 +42,37 @@ def test_what_ends_a_command_is_one_line(
     assert main() == status
     (line,) = caplog.messages
     assert line.startswith(message)
+
+
+@pytest.mark.parametrize("place", ["file", "file/out", "/proc/out"])
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=rf"^{tmp_path / place} cannot be written to: [A-Z]"):
+        check_writable(tmp_path / place)
+    check_writable(tmp_path / "new" / "folder")
+    assert not list((tmp_path / "new" / "folder").iterdir())
+
+
+def test_a_read_only_folder_is_told_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, init = write_data(tmp_path / "data"), write_tiny_checkpoint(tmp_path / "init")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "scst.yaml").write_text(SCST_RECIPE)
+    (tmp_path / "file").touch()
+    given = ["--data", str(data), "--out", str(tmp_path / "file")]
+    cache = ["--cache", str(tmp_path / "cache")]
+    commands: list[tuple[Callable[[], int], list[str]]] = [
+        (train.main, ["--config", str(tmp_path / "recipe.yaml"), *cache]),
+        (scst.main, ["--init", str(init), "--config", str(tmp_path / "scst.yaml"), *cache]),
+        (text.main, []),
+    ]
+    for main, more in commands:
+        caplog.clear()
+        monkeypatch.setattr("sys.argv", ["command", *given, *more])
+        assert main() == 1
+        assert caplog.messages == [f"{tmp_path / 'file'} cannot be written to: File exists"]
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_defect_keeps_its_traceback() -> None:
