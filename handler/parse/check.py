@@ -1,44 +1,25 @@
-"""The fields given for a photo → what is wanted of it, within the bounds of this server."""
+"""The fields given for a photo → what is asked of it, if all of that is allowed on this server."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from reprlib import repr as short
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar, get_args
 
-from handler.fields import FIELDS, Kind
-from handler.settings import Settings
+from handler.errors import RequestError
+from handler.parse.fields import FIELDS, Kind
+from handler.photo import ExplanationRequest, Form, PhotoRequest
+from handler.policy import Policy
 from model.errors import OptionError
-from model.explain.explanation import MEANINGS, Method
-from model.options import SAMPLING, GenerationOptions
+from model.explain.explanation import MEANINGS
+from model.options import SAMPLING
 
-Picture = Literal["png", "grid", "values"]
 Name = TypeVar("Name", bound=str)
 EXPLANATION = frozenset({"method", "form", "caption"})
 """Fields that say how to explain."""
-FORMS: tuple[Picture, ...] = get_args(Picture)
+FORMS: tuple[Form, ...] = get_args(Form)
 
 
-@dataclass(frozen=True, slots=True)
-class ExplanationWish:
-    """How a caption is to be explained: the one given, else the best that is found."""
-
-    method: Method = "occlusion"
-    form: Picture = "png"
-    caption: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What one photo is to be answered with."""
-
-    options: GenerationOptions
-    prompt: str = ""
-    timings: bool = False
-    explanation: ExplanationWish | None = None
-
-
-def read_wish(fields: Mapping[str, object], defaults: GenerationOptions, settings: Settings) -> Wish:
-    """Judge the fields of one photo, whose names are those of `handler.fields`.
+def photo_request(photo: bytes, fields: Mapping[str, object], where: str, policy: Policy) -> PhotoRequest:
+    """Check the fields of one photo, whose names are those of `handler.parse.fields`.
 
     Raises OptionError naming field, value and bound. A field that could have no effect is an
     error, too: its sender expects one.
@@ -46,8 +27,7 @@ def read_wish(fields: Mapping[str, object], defaults: GenerationOptions, setting
     explained = switch("explain", fields.get("explain", False))
     own = {"prompt", "timings", "explain", *EXPLANATION}
     given = {name: whole(name, value) for name, value in fields.items() if name not in own}
-    options = defaults.replace(**given)
-    settings.check_limits(options)
+    options = policy.options(given)
     if options.do_sample:
         refuse_without_effect(given.keys() & {"early_stopping"}, "do_sample is false")
     else:
@@ -56,23 +36,33 @@ def read_wish(fields: Mapping[str, object], defaults: GenerationOptions, setting
         refuse_without_effect(fields.keys() & EXPLANATION, "explain is true")
     elif "caption" in fields:
         refuse_without_effect(fields.keys() - EXPLANATION - {"timings", "explain"}, "no caption is given")
-    return Wish(
-        options=options,
+    return PhotoRequest(
+        photo,
+        options,
         prompt=text("prompt", fields.get("prompt", "")),
         timings=switch("timings", fields.get("timings", False)),
-        explanation=read_explanation(fields) if explained else None,
+        explanation=explanation_request(fields) if explained else None,
+        where=where,
     )
 
 
-def read_explanation(fields: Mapping[str, object]) -> ExplanationWish:
-    """Judge the fields that say how to explain."""
-    plain = ExplanationWish()
+def explanation_request(fields: Mapping[str, object]) -> ExplanationRequest:
+    """Check the fields that say how to explain; raises OptionError."""
+    plain = ExplanationRequest()
     caption = text("caption", fields["caption"]) if "caption" in fields else None
-    return ExplanationWish(
+    return ExplanationRequest(
         method=choice("method", fields.get("method", plain.method), tuple(MEANINGS)),
         form=choice("form", fields.get("form", plain.form), FORMS),
         caption=caption,
     )
+
+
+def check_count(where: str, count: int, policy: Policy) -> None:
+    """Raise RequestError for more photos than a request may hold."""
+    if count > policy.max_photos:
+        raise RequestError(
+            f"holds {count} photos; at most {policy.max_photos} are allowed in a request", where
+        )
 
 
 def whole(name: str, value: object) -> object:

@@ -2,7 +2,7 @@
 
 The names are the same in a JSON body, in multipart fields, in the inputs of gRPC and, with
 `X-Caption-` before them, in HTTP headers. Whether a value is allowed is judged later, in
-`handler.wish`: what is no number in text stays text, which no bound of a number allows.
+`handler.parse.check`: what is no number in text stays text, which no bound of a number allows.
 """
 
 import re
