@@ -14,12 +14,13 @@ import torch
 from model.errors import ConfigError
 from model.explain.bounds import ExplainBounds
 from model.image import MAX_PIXELS
-from model.options import INTEGERS
+from model.option import Kind
+from model.options import OPTIONS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 KEYS = frozenset({"dtype", "max_photos", "max_pixels", "max_reply_bytes", "options", "limits", "explain"})
-LIMITED = tuple(name for name in INTEGERS if name != "seed")
+LIMITED = tuple(name for name, option in OPTIONS.items() if option.kind is Kind.INTEGER and name != "seed")
 """Options that an operator can bound."""
 EXPLAIN_KEYS = ("max_words", "max_passes", "max_seconds")
 EXPLAIN_SECONDS = 5

@@ -54,6 +54,8 @@ def test_every_field_has_its_place() -> None:
     [
         ({"num_beams": "3"}, "num_beams: '3' is not an integer from 1 to 16"),
         ({"num_beams": 17}, "num_beams: 17 is not an integer from 1 to 16"),
+        ({"num_beams": 10**1000}, r"num_beams: 10+\.\.\.0+ is not an integer from 1 to 16"),
+        ({"num_captions": 17, "do_sample": True}, "num_captions: 17 is not an integer from 1 to 16"),
         ({"num_beams": 6}, "num_beams: 6 is more than 5, this server's limit"),
         ({"num_captions": 4}, r"num_captions: 4 is more than num_beams \(3\)"),
         ({"num_captions": 5, "do_sample": True}, "num_captions: 5 is more than 4, this server's limit"),
