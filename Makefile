@@ -22,7 +22,7 @@ ARCHIVE = $(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)"
 # Inputs of the archive that were given to make: without them, `make serve` keeps an archive as it is.
 NAMED = $(strip $(foreach input,CHECKPOINT REVISION VERSION,$(filter command,$(origin $(input)))))
 
-.PHONY: help serve token caption stop archive train evaluate bench bench-heatmaps fuzz test lint check clean test-fast test-portable
+.PHONY: help serve token caption stop archive train evaluate bench bench-heatmaps fuzz tables test lint check clean test-fast test-portable
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -66,6 +66,9 @@ bench-heatmaps: $(ENV_DEV)  ## train a captioner of drawn shapes and score the h
 
 fuzz: $(ENV_DEV) $(STUBS)  ## send a server bad requests of all kinds, good photos among them [CASES=10000 SEED=0 CHECKPOINT=]
 	@$(OPENMP) $(BIN)/python -m fuzz --checkpoint "$(CHECKPOINT)" --cases "$(CASES)" --seed "$(SEED)"
+
+tables: $(ENV)  ## write the fields of a request into docs/ and handler/openapi.yaml
+	@$(BIN)/python -m docs.tables
 
 test: $(ENV_DEV) $(STUBS)  ## run the tests, in a random order that is printed
 	$(BIN)/python -m pytest

@@ -33,6 +33,7 @@ def test_the_archive_holds_what_a_worker_needs_and_no_more(archive: Path) -> Non
     assert top == {"MAR-INF", "captioner_handler.py", "checkpoint", "handler", "model", "model-config.yaml"}
     assert {Path(name).suffix for name in names} == {".json", ".py", ".yaml", ".safetensors"}
     assert "handler/captioner_handler.py" not in names  # once, at the top
+    assert {"handler/parse/request.py", "model/explain/explainer.py"} <= set(names)  # folders in folders
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_the_photos_of_a_batch_share_one_run_of_the_encoder(
     assert encoded == [4, 1, 1]
 
 
-WISHES: list[dict[str, object]] = [
+ASKED: list[dict[str, object]] = [
     {},
     {"num_beams": 1, "num_captions": 1},
     {"num_beams": 4, "num_captions": 4},
@@ -106,7 +106,7 @@ def test_each_photo_gets_what_it_would_have_got_alone(
     handler: CaptionerHandler, new_context: NewContext
 ) -> None:
     items: list[Item] = [
-        {"body": {"image": as_base64(seed), "options": wish}} for seed in (0, 1) for wish in WISHES
+        {"body": {"image": as_base64(seed), "options": options}} for seed in (0, 1) for options in ASKED
     ]
     items.insert(5, {"body": {"image": as_base64(7), "options": {"num_beams": 99}}})
     items.insert(9, body(8) | {"body": bytearray(b"no photo")})
@@ -331,11 +331,11 @@ def test_an_error_while_decoding_costs_its_own_group_alone(
     [
         "handler.captioner_handler.parse_request",
         "handler.captioner_handler.prepare",
-        "handler.jobs.decode",
-        "handler.jobs.read_wish",
-        "handler.answers.photo_body",
-        "handler.answers.Explainer",
-        "handler.captioner_handler.answer_jobs",
+        "handler.prepare.decode",
+        "handler.parse.request.photo_request",
+        "handler.reply.photo_body",
+        "handler.explain.Explainer",
+        "handler.captioner_handler.run",
         "handler.captioner_handler.request_reply",
     ],
 )
@@ -347,7 +347,7 @@ def test_a_defect_anywhere_gives_500_and_no_exception(
 
     monkeypatch.setattr(place, fail)
     replies = ask(handler, new_context, [body(0) | {"explain": b"true"}, body(1)], describe="False")
-    everywhere = place != "handler.answers.Explainer"
+    everywhere = place != "handler.explain.Explainer"
     assert [status for status, _ in replies] == [500, 500 if everywhere else 200]
 
 
