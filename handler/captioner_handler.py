@@ -43,8 +43,8 @@ class CaptionerHandler:
         defaults = self.captioner.options.replace(**settings.options)
         self.policy = Policy(defaults, settings.limits, settings.max_photos)
         self.captioner.check_options(defaults)
-        manifest = context.manifest["model"]
-        self.model = {"name": manifest["modelName"], "version": manifest["modelVersion"]}
+        manifest = context.manifest
+        self.model = {"name": manifest["model"]["modelName"], "version": manifest["model"]["modelVersion"]}
         self.origin = {name: manifest[name] for name in ORIGIN if name in manifest}
         self.memory = Memory()
 
