@@ -24,6 +24,7 @@ from serving.access import access_key
 from serving.client import caption_over_grpc, caption_over_http
 from serving.config import ServerConfig
 from serving.startup import start
+from training.progress import Progress
 
 NAME = "captioner"
 CONFIG = Path(__file__).parent.parent / "config.properties"
@@ -49,7 +50,8 @@ class ServerFigures:
 
 def measure(checkpoint: Path, photo: bytes) -> ServerFigures:
     """Build an archive, serve it on free ports from a temporary folder, and ask it for captions."""
-    with running(checkpoint) as (root, config, ready):
+    requests = WARM_UP + 4 * REQUESTS + len(MEANINGS) * BESIDE
+    with running(checkpoint) as (root, config, ready), Progress("server", requests, "request") as progress:
         key = access_key(root, "inference", config.management)
 
         def over_http(_: int = 0) -> float:
@@ -65,18 +67,25 @@ def measure(checkpoint: Path, photo: bytes) -> ServerFigures:
         def explain(method: str) -> None:
             caption_over_http(photo, NAME, config.inference, key, {"explain": "true", "method": method})
 
-        for _ in range(WARM_UP):
-            over_http()
-        http = [over_http() for _ in range(REQUESTS)]
-        grpc = [over_grpc() for _ in range(REQUESTS)]
+        def repeat(ask: Callable[[], float], times: int) -> list[float]:
+            found = []
+            for _ in range(times):
+                found.append(ask())
+                progress.advance()
+            return found
+
+        repeat(over_http, WARM_UP)
+        http = repeat(over_http, REQUESTS)
+        grpc = repeat(over_grpc, REQUESTS)
         beside: dict[str, float] = {}
         for method in MEANINGS:
             explain(method)  # the first one loads what it needs
             with repeated(partial(explain, method)):
-                beside[method] = median(over_http() for _ in range(BESIDE))
+                beside[method] = median(repeat(over_http, BESIDE))
         with concurrent.futures.ThreadPoolExecutor(CLIENTS) as clients:
             began = time.perf_counter()
-            list(clients.map(over_http, range(2 * REQUESTS)))
+            for _ in clients.map(over_http, range(2 * REQUESTS)):
+                progress.advance()
             rate = 2 * REQUESTS / (time.perf_counter() - began)
         server = process.find(root)
         assert server is not None
