@@ -16,6 +16,7 @@ from model.explain.explanation import MEANINGS
 from serving import process
 from serving.client import caption_over_grpc, caption_over_http
 from serving.temporary import served_checkpoint
+from training.progress import Progress
 
 WARM_UP, REQUESTS, CLIENTS = 10, 100, 8
 BESIDE = 20
@@ -38,7 +39,8 @@ class ServerFigures:
 
 def measure(checkpoint: Path, photo: bytes) -> ServerFigures:
     """Build an archive, serve it on free ports from a temporary folder, and ask it for captions."""
-    with served_checkpoint(checkpoint) as target:
+    requests = WARM_UP + 4 * REQUESTS + len(MEANINGS) * BESIDE
+    with served_checkpoint(checkpoint) as target, Progress("server", requests, "request") as progress:
         config, name, key = target.config, target.name, target.key()
 
         def over_http(_: int = 0) -> float:
@@ -54,18 +56,25 @@ def measure(checkpoint: Path, photo: bytes) -> ServerFigures:
         def explain(method: str) -> None:
             caption_over_http(photo, name, config.inference, key, {"explain": "true", "method": method})
 
-        for _ in range(WARM_UP):
-            over_http()
-        http = [over_http() for _ in range(REQUESTS)]
-        grpc = [over_grpc() for _ in range(REQUESTS)]
+        def repeat(ask: Callable[[], float], times: int) -> list[float]:
+            found = []
+            for _ in range(times):
+                found.append(ask())
+                progress.advance()
+            return found
+
+        repeat(over_http, WARM_UP)
+        http = repeat(over_http, REQUESTS)
+        grpc = repeat(over_grpc, REQUESTS)
         beside: dict[str, float] = {}
         for method in MEANINGS:
             explain(method)  # the first one loads what it needs
             with repeated(partial(explain, method)):
-                beside[method] = median(over_http() for _ in range(BESIDE))
+                beside[method] = median(repeat(over_http, BESIDE))
         with concurrent.futures.ThreadPoolExecutor(CLIENTS) as clients:
             began = time.perf_counter()
-            list(clients.map(over_http, range(2 * REQUESTS)))
+            for _ in clients.map(over_http, range(2 * REQUESTS)):
+                progress.advance()
             rate = 2 * REQUESTS / (time.perf_counter() - began)
         server = process.find(target.root)
         assert server is not None
