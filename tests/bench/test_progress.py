@@ -15,11 +15,18 @@ from fuzz import __main__ as fuzz
 from fuzz.campaign import Report
 from serving import process
 from serving.config import ServerConfig
+from serving.temporary import Server
 from tests.tiny import photo, write_tiny_checkpoint
 from training.progress import Progress
 
 MODULES = (agreement, engine, server, compare, learner, fuzz)
 CONFIG = Path(__file__).parents[2] / "config.properties"
+
+
+@contextmanager
+def nowhere(_: Path) -> Iterator[Server]:
+    """A server that is none."""
+    yield Server(Path(), "captioner", ServerConfig.from_file(CONFIG), 1.0)
 
 
 @pytest.fixture
@@ -59,14 +66,10 @@ def test_the_photos_of_the_agreement(tmp_path: Path, shown: list[Progress]) -> N
 
 
 def test_the_servers_requests(shown: list[Progress], monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def running(_: Path) -> Iterator[tuple[Path, ServerConfig, float]]:
-        yield Path(), ServerConfig.from_file(CONFIG), 1.0
-
     asked: list[bool] = []  # whether an explanation
     found = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=1), children=lambda recursive: [])
-    monkeypatch.setattr(server, "running", running)
-    monkeypatch.setattr(server, "access_key", lambda *_: "key")
+    monkeypatch.setattr(server, "served_checkpoint", nowhere)
+    monkeypatch.setattr(Server, "key", lambda _: "key")
     monkeypatch.setattr(server, "caption_over_http", lambda *given: asked.append(len(given) > 4))
     monkeypatch.setattr(server, "caption_over_grpc", lambda *_: asked.append(False))
     monkeypatch.setattr(process, "find", lambda _: found)
@@ -88,10 +91,6 @@ def test_the_heatmaps_training(shown: list[Progress], monkeypatch: pytest.Monkey
 
 
 def test_the_cases_of_fuzzing(shown: list[Progress], monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def running(_: Path) -> Iterator[tuple[Path, ServerConfig, float]]:
-        yield Path(), ServerConfig.from_file(CONFIG), 1.0
-
     def campaign(*given: object, warm_up: int, done: Callable[[], object]) -> Report:
         numbers = given[2]
         assert isinstance(numbers, Sequence)
@@ -99,7 +98,7 @@ def test_the_cases_of_fuzzing(shown: list[Progress], monkeypatch: pytest.MonkeyP
             done()
         return Report(Counter(), [], [], 1.0, 1.0)
 
-    monkeypatch.setattr(fuzz, "running", running)
+    monkeypatch.setattr(fuzz, "served_checkpoint", nowhere)
     monkeypatch.setattr(fuzz, "campaign", campaign)
     monkeypatch.setattr("sys.argv", ["fuzz", "--cases", "7"])
     assert fuzz.main() == 0
