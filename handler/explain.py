@@ -57,26 +57,26 @@ def explain_one(
 ) -> PhotoResult:
     """Explain the best caption of a photo, or the client's own, which becomes the result's."""
     began = time.perf_counter()
-    explainer = Explainer(captioner, bounds(settings, photo.explained))
+    explainer = Explainer(captioner, bounds(settings, photo.sharers))
     captions = result.captions
     if wanted.caption is not None:
         penalty = photo.request.options.length_penalty
         captions = (explainer.given(photo.pixels, wanted.caption, penalty),)
     found = explainer.explain(photo.pixels, captions[0], wanted.method)
-    body = explanation_body(found, photo, wanted, picture_bytes(settings, photo.explained))
+    body = explanation_body(found, photo, wanted, picture_bytes(settings, photo.sharers))
     timings = replace(result.timings, explain=milliseconds(began))
     return PhotoResult(captions, timings, body)
 
 
-def bounds(settings: Settings, photos: int) -> ExplainBounds:
+def bounds(settings: Settings, sharers: int) -> ExplainBounds:
     """Divide what explanations may cost among the photos of a request that are to be explained."""
-    passes = max(GRADIENT_STEPS, settings.explain.max_passes // photos)
+    passes = max(GRADIENT_STEPS, settings.explain.max_passes // sharers)
     return ExplainBounds(settings.explain.max_words, passes, settings.explain_seconds)
 
 
-def picture_bytes(settings: Settings, photos: int) -> int:
+def picture_bytes(settings: Settings, sharers: int) -> int:
     """Divide the bytes of a reply's pictures among the photos that are to be explained."""
-    return int(PICTURE_SHARE * settings.max_reply_bytes) // photos
+    return int(PICTURE_SHARE * settings.max_reply_bytes) // sharers
 
 
 def explanation_body(

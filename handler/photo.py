@@ -51,7 +51,7 @@ class PreparedPhoto:
     size: tuple[int, int]  # width and height of the photo in pixels, upright
     decode: float  # ms that it took
     picture: Image | None = None  # the photo, smaller perhaps, where it is to be explained
-    explained: int = 1  # photos of its request that share what explanations may cost
+    sharers: int = 1  # photos of its request, this one too, that share what explanations may cost
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def prepare(
             photo = ImageTooLarge(f"the photos of a request may have {settings.max_pixels} pixels together")
         if isinstance(photo, PreparedPhoto):
             left -= photo.size[0] * photo.size[1]
-            photo = replace(photo, explained=max(1, explained))
+            photo = replace(photo, sharers=max(1, explained))
         prepared.append(photo)
     return prepared
 

@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from http import HTTPStatus
 
 import pytest
 
+from handler import errors
 from handler.errors import CLIENT_ERRORS, Busy, ReplyTooLarge, RequestError, status_of
 from handler.photo import BodyFormat, ParsedRequest, PhotoRequest, PhotoResult, Timings
 from handler.reply import error_body, error_reply, photo_body, request_reply
@@ -107,6 +109,12 @@ def test_a_special_case_of_an_error_is_that_error(kind: type[Exception]) -> None
     special = type("Special", (kind,), {"__init__": lambda self: None})()
     assert status_of(special) == CLIENT_ERRORS[kind][0]
     assert error_body(special, None)["error"]["type"] == CLIENT_ERRORS[kind][1]
+
+
+def test_the_list_of_errors_is_complete() -> None:
+    listed = re.findall(r"^    (\w+) +(\d{3}) (\w+)", errors.__doc__ or "", re.MULTILINE)
+    known = {kind.__name__: (str(code.value), told) for kind, (code, told) in CLIENT_ERRORS.items()}
+    assert {name: (code, told) for name, code, told in listed} == known
 
 
 def test_an_internal_error_points_to_the_log() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from handler.errors import RequestError
+from handler.parse.base64_photo import decoded_photo
 from handler.parse.check import photo_request
 from handler.parse.request import form_fields, parse_request
 from handler.photo import BodyFormat, ParsedRequest, PhotoRequest
 from handler.policy import Policy
+from model.errors import OptionError
 from model.options import GenerationOptions
 
 PHOTO = b"\x89PNG and more"
@@ -61,8 +63,7 @@ def test_the_photo_is_found_in_each_field(field: str) -> None:
 @pytest.mark.parametrize("key", ["image", "data"])
 def test_json_holds_base64_or_a_data_url(key: str, image: object) -> None:
     for item in as_body({key: image, "options": {"num_beams": 2}}):
-        assert only(parse(item)) == asked(only(parse(item)).where, num_beams=2)
-        assert only(parse(item)).where in (key, f"{key}.b64")
+        assert only(parse(item)) == asked(key, num_beams=2)
 
 
 def test_several_photos_share_and_replace_fields() -> None:
@@ -88,6 +89,31 @@ def test_a_wrong_instance_is_its_own_error() -> None:
     assert str(second) == "instances[1].image: is not valid base64"
     assert isinstance(third, RequestError)
     assert third.field == "beams"
+
+
+def test_a_value_that_is_not_allowed_is_its_photos_own_error() -> None:
+    instances = parse({"body": {"instances": [{"image": BASE64, "num_beams": 99}, BASE64]}})
+    tensors = parse({"body": {"inputs": [tensor(parameters={"num_beams": 99}), tensor()]}})
+    for request in (instances, tensors):
+        first, second = request.photos
+        assert isinstance(first, OptionError)
+        assert first.field == "num_beams"
+        assert isinstance(second, PhotoRequest)
+
+
+@pytest.mark.parametrize("place", ["json_body", "tensors"])
+def test_a_defect_costs_the_other_photos_nothing(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_once(value: object, where: str) -> bytes:
+        if where.endswith("[0]"):
+            raise MemoryError
+        return decoded_photo(value, where)
+
+    monkeypatch.setattr(f"handler.parse.{place}.decoded_photo", fail_once)
+    several = tensor(shape=[2], data=[BASE64] * 2)
+    body = {"instances": [BASE64] * 2} if place == "json_body" else {"inputs": [several]}
+    first, second = parse({"body": body}).photos
+    assert isinstance(first, MemoryError)
+    assert isinstance(second, PhotoRequest)
 
 
 def tensor(**changes: object) -> dict[str, Any]:
