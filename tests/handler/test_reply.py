@@ -156,6 +156,15 @@ def test_several_photos_succeed_where_one_does(results: list[PhotoResult | Excep
         assert ["error" in one for one in text] == failed
 
 
+def test_a_defect_in_describing_one_photo_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    results = [PhotoResult((), TIMINGS), RESULT]  # no caption: the search never leaves that
+    request = ParsedRequest(BodyFormat.INSTANCES, (PHOTO, PHOTO))
+    reply = request_reply(request, results, MODEL)
+    first, second = json.loads(reply.body)["predictions"]
+    assert (reply.status, first["error"]["code"], second) == (200, 500, SAID)
+    assert "IndexError" in caplog.text
+
+
 def test_tensors_come_back_as_they_were_asked_for() -> None:
     results: list[PhotoResult | Exception] = [RESULT, NotAnImage("no")]
     both = ParsedRequest(BodyFormat.TENSORS, (PHOTO, PHOTO), id="7")
