@@ -15,7 +15,7 @@ from model.errors import CaptionerError
 from model.options import GenerationOptions
 from training.captioning import Captioned, caption_with_engine
 from training.captions import CaptionSet, has_split, read_captions, read_split
-from training.command import INTERRUPTED
+from training.command import INTERRUPTED, check_writable
 from training.curves import Curves, history_beside, read_curves
 from training.errors import TrainingError
 from training.evaluation import Evaluation, score
@@ -125,6 +125,8 @@ def main() -> int:
     given = arguments().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
+        for file in filter(None, (given.out, given.report)):
+            check_writable(file.parent)
         curves = curves_of(given)
         result, photos = evaluate(given)
         for photo in result.failed:
