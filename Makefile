@@ -15,6 +15,7 @@ PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ENV := .venv/.installed
 ENV_DEV := .venv/.installed-dev
+LOCKED := --constraint requirements.lock
 STUBS := serving/inference_pb2.py
 OPENMP := OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=30000
 ARCHIVE = $(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)" --version "$(VERSION)" \
@@ -22,7 +23,7 @@ ARCHIVE = $(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)"
 # Inputs of the archive that were given to make: without them, `make serve` keeps an archive as it is.
 NAMED = $(strip $(foreach input,CHECKPOINT REVISION VERSION,$(filter command,$(origin $(input)))))
 
-.PHONY: help serve token caption stop archive train evaluate bench bench-heatmaps fuzz test lint check clean test-fast test-portable
+.PHONY: help lock serve token caption stop archive train evaluate bench bench-heatmaps fuzz tables test lint check clean test-fast test-portable
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -67,11 +68,14 @@ bench-heatmaps: $(ENV_DEV)  ## train a captioner of drawn shapes and score the h
 fuzz: $(ENV_DEV) $(STUBS)  ## send a server bad requests of all kinds, good photos among them [CASES=10000 SEED=0 CHECKPOINT=]
 	@$(OPENMP) $(BIN)/python -m fuzz --checkpoint "$(CHECKPOINT)" --cases "$(CASES)" --seed "$(SEED)"
 
+tables: $(ENV)  ## write the fields of a request into docs/ and handler/openapi.yaml
+	@$(BIN)/python -m docs.tables
+
 test: $(ENV_DEV) $(STUBS)  ## run the tests, in a random order that is printed
 	$(BIN)/python -m pytest
 
-test-fast: $(ENV_DEV) $(STUBS)  ## run the tests of engine and handler
-	$(BIN)/python -m pytest -q -m engine tests/model tests/handler tests/checkpoints
+test-fast: $(ENV_DEV) $(STUBS)  ## run the tests of engine and handler, not those of the weights that ship
+	$(BIN)/python -m pytest -q tests/model tests/handler
 
 test-portable: $(ENV_DEV)  ## run the tests of the engine as other processors would [PORTABLE="tests/model"]
 	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q $(PORTABLE)
@@ -84,20 +88,27 @@ lint: $(ENV_DEV) $(STUBS)  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+lock:  ## after a change in requirements*.txt: install it, and note all versions in requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.txt --requirement requirements-dev.txt
+	@$(BIN)/python -m pip --disable-pip-version-check list --format=freeze --exclude pip --exclude captioner > $@.new
+	@{ echo '# Everything that is installed: `make lock` writes it, and pip is held to it.'; sed 's/+.*//' $@.new; } \
+	  > requirements.lock
+	@rm $@.new
+
 check: lint test  ## lint and test: what has to pass before a change goes in
 
 clean:  ## remove what was built; .venv stays
 	rm -rf build *.mar serving/*_pb2* .pytest_cache .mypy_cache .ruff_cache
 
-$(ENV): requirements.txt
+$(ENV): requirements.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
 	  { echo 'error: "$(PYTHON)" is not Python 3.11: install that, or say make PYTHON=/path/to/python3.11' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --requirement $<
+	$(BIN)/python -m pip install --disable-pip-version-check --requirement $< $(LOCKED)
 	@touch $@
 
 $(ENV_DEV): requirements-dev.txt $(ENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.txt --requirement $<
+	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.txt --requirement $< $(LOCKED)
 	@touch $@
 
 $(STUBS): serving/inference.proto $(ENV)

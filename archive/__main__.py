@@ -26,8 +26,12 @@ def main() -> int:
     except ArchiveError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
     size = path.stat().st_size / 1e6
-    print(f"{path.name}: {size:.1f} MB, verified; source {origin.source}, licence {origin.licence}")
+    print(f"{path.name}: {size:.1f} MB, verified; source {origin.source}, licence {origin.card.licence}")
     return 0
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from archive.errors import ArchiveError
 from archive.origin import Origin
-from archive.stage import HANDLER, ROOT, stage
+from archive.stage import HANDLER, ROOT, WEIGHTS, stage
 
 CONFIG = Path(__file__).with_name("model-config.yaml")
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -31,8 +31,8 @@ VERIFY = Path(__file__).with_name("verify.py")
 def build(origin: Origin, name: str, version: str, destination: Path, *, config: Path = CONFIG) -> Path:
     """Build `destination/name.mar` from a checkpoint and return its path.
 
-    `config` is the model-config.yaml that goes in. Raises ArchiveError, and then leaves
-    `destination` as it was.
+    `config` is the model-config.yaml that goes in. Raises ArchiveError, or OSError for a file that cannot be
+    read or written, and then leaves `destination` as it was.
     """
     for label in (name, version):
         if not LABEL.fullmatch(label):
@@ -41,13 +41,17 @@ def build(origin: Origin, name: str, version: str, destination: Path, *, config:
             )
     if not config.is_file():
         raise ArchiveError(f"{config} does not exist")
-    with tempfile.TemporaryDirectory(prefix=".archive-", dir=destination) as scratch:
+    try:
+        aside = tempfile.TemporaryDirectory(prefix=".archive-", dir=destination)
+    except OSError as error:
+        raise ArchiveError(f"{destination} cannot be written to: {error.strerror}") from None
+    with aside as scratch:
         staged = Path(scratch, "staged")
         staged.mkdir()
         stage(origin.folder, staged)
         raw = run_archiver(staged, config, name, version, Path(scratch))
         ready = Path(scratch, "ready.mar")
-        normalise(raw, ready, {"source": origin.source, "license": origin.licence})
+        normalise(raw, ready, origin.notes(staged / "checkpoint" / WEIGHTS))
         verify(ready, Path(scratch, "extracted"))
         return ready.replace(destination / f"{name}.mar")
 
@@ -66,7 +70,7 @@ def run_archiver(staged: Path, config: Path, name: str, version: str, scratch: P
     return packed / f"{name}.mar"
 
 
-def normalise(source: Path, target: Path, notes: Mapping[str, str]) -> None:
+def normalise(source: Path, target: Path, notes: Mapping[str, object]) -> None:
     """Rewrite a zip file so that its bytes depend on names and contents alone.
 
     `notes` are added to the manifest.

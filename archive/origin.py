@@ -1,12 +1,15 @@
-"""Where a checkpoint is from, and under which licence: kept in the archive's manifest."""
+"""Where a checkpoint is from, and on which terms: kept in the archive's manifest."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from archive.card import Card
 from archive.errors import ArchiveError
 from archive.hub import REPOSITORY, download
+
+LOCAL = "local folder"
+"""The source of a folder: its name would change the archive's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +17,8 @@ class Origin:
     """A checkpoint folder, and what is known of it."""
 
     folder: Path
-    source: str  # OWNER/NAME@COMMIT of the hub, or "local folder": its name would change the archive's bytes
-    licence: str  # as its model card states it, or "not stated"
+    source: str  # OWNER/NAME@COMMIT of the hub, or `LOCAL`
+    card: Card
 
     @classmethod
     def of(cls, checkpoint: str, revision: str | None) -> "Origin":
@@ -33,20 +36,27 @@ class Origin:
         if not REPOSITORY.fullmatch(checkpoint):
             raise ArchiveError(f"{checkpoint} is neither a folder nor an OWNER/NAME of the Hugging Face Hub")
         fetched = download(checkpoint, revision)
-        return cls(fetched.folder, f"{checkpoint}@{fetched.commit}", licence_of(fetched.folder))
+        return cls(fetched.folder, f"{checkpoint}@{fetched.commit}", Card.of_folder(fetched.folder))
 
     @classmethod
     def of_folder(cls, folder: Path) -> "Origin":
         """Describe a folder on this machine."""
-        return cls(folder, "local folder", licence_of(folder))
+        return cls(folder, LOCAL, Card.of_folder(folder))
 
+    def notes(self, weights: Path) -> dict[str, object]:
+        """Describe `weights`, the file that is packed, for the manifest: digest, name, licence, data, recipe.
 
-def licence_of(folder: Path) -> str:
-    """Read the licence from the front matter of a model card (README.md between two `---` lines)."""
-    try:
-        _, matter, _ = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
-        card = yaml.safe_load(matter)
-        stated = card["license_name"] if card["license"] == "other" else card["license"]
-    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
-        return "not stated"
-    return str(stated)
+        Nothing in it depends on the time or on the folder's name. What the card does not say is left out,
+        but for the licence.
+        """
+        name = None if self.source == LOCAL else self.source.partition("@")[0]
+        with weights.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        told = {
+            "checkpoint": name or self.card.name,
+            "licence_note": self.card.limits,
+            "data": self.card.data,
+            "recipe": self.card.recipe,
+        }
+        provenance = {"weights_sha256": digest} | {key: text for key, text in told.items() if text}
+        return {"source": self.source, "license": self.card.licence, "provenance": provenance}

@@ -42,7 +42,7 @@ def stage(checkpoint: Path, folder: Path) -> None:
         for source in sorted((ROOT / package).rglob("*.py")):
             if source != HANDLER:
                 copy = folder / source.relative_to(ROOT)
-                copy.parent.mkdir(exist_ok=True)
+                copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, copy)
     target = folder / "checkpoint"
     target.mkdir()

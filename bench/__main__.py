@@ -5,6 +5,7 @@ Run it on a quiet machine. Ratios hold anywhere; milliseconds are of the machine
 
 import argparse
 import json
+import logging
 import os
 import platform
 from dataclasses import asdict
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=SAMPLE.parent, help="folder for the agreement figures")
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     sample = SAMPLE.read_bytes()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from model.captioner import Captioner
+from training.progress import Progress
 
 BATCH = 32
 
@@ -29,7 +29,8 @@ def agreement(checkpoint: Path, photos: list[bytes]) -> Agreement:
         captioner = Captioner.from_folder(checkpoint, dtype=dtype)
         pixels = [captioner.preprocess(photo) for photo in photos]
         for batch in (1, BATCH):
-            texts[dtype, batch] = captions(captioner, pixels, batch)
+            what = f"{str(dtype).removeprefix('torch.')}, batches of {batch}"
+            texts[dtype, batch] = captions(captioner, pixels, batch, what)
 
     def same(one: tuple[torch.dtype, int], other: tuple[torch.dtype, int]) -> float:
         return sum(a == b for a, b in zip(texts[one], texts[other], strict=True)) / len(photos)
@@ -42,9 +43,12 @@ def agreement(checkpoint: Path, photos: list[bytes]) -> Agreement:
     )
 
 
-def captions(captioner: Captioner, pixels: list[Tensor], batch: int) -> list[str]:
-    """Best caption of each photo, `batch` photos at a time."""
-    texts = []
-    for start in tqdm(range(0, len(pixels), batch), desc=f"batches of {batch}", leave=False, disable=None):
-        texts += [best.text for best, *_ in captioner.caption(pixels[start : start + batch])]
+def captions(captioner: Captioner, pixels: list[Tensor], batch: int, what: str) -> list[str]:
+    """Best caption of each photo, `batch` photos at a time; `what` is said of the progress."""
+    texts: list[str] = []
+    with Progress(what, len(pixels), "photo") as progress:
+        for start in range(0, len(pixels), batch):
+            made = captioner.caption(pixels[start : start + batch])
+            texts += [best.text for best, *_ in made]
+            progress.advance(len(made))
     return texts

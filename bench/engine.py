@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from model.captioner import Captioner
+from training.progress import Progress
 
 ROUNDS = 15
 SECONDS = 0.5  # least time that one measurement repeats its work for
@@ -51,10 +52,15 @@ def compare(checkpoint: Path, photos: list[bytes], dtype: torch.dtype, batch: in
         found: Tensor = peer.generate(pixel_values=stacked, generation_config=generation)
         return found
 
-    times = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
+    name = str(dtype).removeprefix("torch.")
+    times = []
+    with Progress(f"{name}, {batch} photo(s) at once", ROUNDS, "round") as progress:
+        for _ in range(ROUNDS):
+            times.append((seconds(ours), seconds(theirs)))
+            progress.advance()
     ratios = sorted(slow / fast for fast, slow in times)
     return Comparison(
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=name,
         batch=batch,
         ours=1000 * median(fast for fast, _ in times) / batch,
         theirs=1000 * median(slow for _, slow in times) / batch,

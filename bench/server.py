@@ -1,14 +1,10 @@
 """The served archive: time to readiness, latency, throughput and memory of a real TorchServe."""
 
 import concurrent.futures
-import re
-import shutil
-import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,18 +12,12 @@ from statistics import median, quantiles
 
 import psutil
 
-from archive.build import build
-from archive.origin import Origin
 from model.explain.explanation import MEANINGS
 from serving import process
-from serving.access import access_key
 from serving.client import caption_over_grpc, caption_over_http
-from serving.config import ServerConfig
-from serving.startup import start
+from serving.temporary import served_checkpoint
+from training.progress import Progress
 
-NAME = "captioner"
-CONFIG = Path(__file__).parent.parent / "config.properties"
-PORTS = ("8080", "8081", "8082", "7070", "7071")
 WARM_UP, REQUESTS, CLIENTS = 10, 100, 8
 BESIDE = 20
 """Captions that are asked for while another client has photos explained by one method."""
@@ -49,39 +39,47 @@ class ServerFigures:
 
 def measure(checkpoint: Path, photo: bytes) -> ServerFigures:
     """Build an archive, serve it on free ports from a temporary folder, and ask it for captions."""
-    with running(checkpoint) as (root, config, ready):
-        key = access_key(root, "inference", config.management)
+    requests = WARM_UP + 4 * REQUESTS + len(MEANINGS) * BESIDE
+    with served_checkpoint(checkpoint) as target, Progress("server", requests, "request") as progress:
+        config, name, key = target.config, target.name, target.key()
 
         def over_http(_: int = 0) -> float:
             began = time.perf_counter()
-            caption_over_http(photo, NAME, config.inference, key)
+            caption_over_http(photo, name, config.inference, key)
             return 1000 * (time.perf_counter() - began)
 
         def over_grpc() -> float:
             began = time.perf_counter()
-            caption_over_grpc(photo, NAME, config.grpc_inference, key)
+            caption_over_grpc(photo, name, config.grpc_inference, key)
             return 1000 * (time.perf_counter() - began)
 
         def explain(method: str) -> None:
-            caption_over_http(photo, NAME, config.inference, key, {"explain": "true", "method": method})
+            caption_over_http(photo, name, config.inference, key, {"explain": "true", "method": method})
 
-        for _ in range(WARM_UP):
-            over_http()
-        http = [over_http() for _ in range(REQUESTS)]
-        grpc = [over_grpc() for _ in range(REQUESTS)]
+        def repeat(ask: Callable[[], float], times: int) -> list[float]:
+            found = []
+            for _ in range(times):
+                found.append(ask())
+                progress.advance()
+            return found
+
+        repeat(over_http, WARM_UP)
+        http = repeat(over_http, REQUESTS)
+        grpc = repeat(over_grpc, REQUESTS)
         beside: dict[str, float] = {}
         for method in MEANINGS:
             explain(method)  # the first one loads what it needs
             with repeated(partial(explain, method)):
-                beside[method] = median(over_http() for _ in range(BESIDE))
+                beside[method] = median(repeat(over_http, BESIDE))
         with concurrent.futures.ThreadPoolExecutor(CLIENTS) as clients:
             began = time.perf_counter()
-            list(clients.map(over_http, range(2 * REQUESTS)))
+            for _ in clients.map(over_http, range(2 * REQUESTS)):
+                progress.advance()
             rate = 2 * REQUESTS / (time.perf_counter() - began)
-        server = process.find(root)
+        server = process.find(target.root)
         assert server is not None
         return ServerFigures(
-            ready=ready,
+            ready=target.ready,
             http_p50=median(http),
             http_p95=quantiles(http, n=20)[-1],
             grpc_p50=median(grpc),
@@ -108,35 +106,6 @@ def repeated(action: Callable[[], object]) -> Iterator[None]:
         finally:
             done.set()
         running.result()
-
-
-@contextmanager
-def running(checkpoint: Path) -> Iterator[tuple[Path, ServerConfig, float]]:
-    """Serve a checkpoint while the block runs; yields folder, addresses and seconds to readiness."""
-    root = Path(tempfile.mkdtemp(prefix="bench-"))
-    try:
-        build(Origin.of_folder(checkpoint), NAME, "1.0", root)
-        (root / "config.properties").write_text(on_free_ports(CONFIG.read_text(encoding="utf-8")))
-        config = ServerConfig.from_file(root / "config.properties")
-        began = time.perf_counter()
-        start(root, Path("config.properties"), [NAME], lambda _: None)
-        yield root, config, time.perf_counter() - began
-    finally:
-        if (server := process.find(root)) is not None:
-            process.end(server, root)
-        with suppress(OSError):
-            shutil.rmtree(root)
-
-
-def on_free_ports(properties: str) -> str:
-    """Replace the usual ports in `config.properties` by ones that nobody listens on."""
-    with ExitStack() as stack:
-        # All are held until each has its own: a port that was let go may be given again.
-        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
-        for opened in sockets:
-            opened.bind(("127.0.0.1", 0))
-        free = {usual: str(opened.getsockname()[1]) for usual, opened in zip(PORTS, sockets, strict=True)}
-    return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda usual: free[usual[0]], properties)
 
 
 def memory(server: psutil.Process) -> float:

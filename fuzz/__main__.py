@@ -2,17 +2,18 @@
 
 import argparse
 import io
+import logging
 import sys
 from pathlib import Path
 
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
-from bench.server import NAME, running
 from fuzz.campaign import GROWTH, campaign
 from fuzz.run import GOOD
 from fuzz.table import save, table
 from fuzz.target import Target
+from serving.temporary import served_checkpoint
+from training.progress import Progress
 
 SAMPLE = Path("examples/dog.jpg")
 FOLDER = Path("build/fuzz")
@@ -29,12 +30,15 @@ def main() -> int:
     parser.add_argument("--seed", default="0", help="any text: the same cases for the same seed")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="send this one case of the seed")
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     numbers = range(arguments.cases) if arguments.only is None else [arguments.only]
     warm_up = min(WARM_UP, len(numbers))
-    with running(arguments.checkpoint) as (root, config, _):
-        target = Target(root, config, NAME)
-        with tqdm(total=warm_up + len(numbers), unit="case", disable=None) as bar:
-            report = campaign(target, arguments.seed, numbers, photos(), warm_up=warm_up, done=bar.update)
+    with served_checkpoint(arguments.checkpoint) as server:
+        target = Target(server)
+        with Progress("fuzzing", warm_up + len(numbers), "case") as progress:
+            report = campaign(
+                target, arguments.seed, numbers, photos(), warm_up=warm_up, done=progress.advance
+            )
     for line in table(report.counts):
         print(line)
     asked = sum(count for (kind, _), count in report.counts.items() if kind != GOOD)

@@ -10,6 +10,8 @@ from fuzz.case import MODEL, Case, Own
 from fuzz.chunks import rearranged
 from fuzz.mutations import mutated
 from fuzz.seeds import FORMATS, OTHERS, valid
+from handler.policy import MOST
+from handler.settings import MAX_PHOTOS
 
 REQUEST_LIMIT = 22_020_096
 """max_request_size in config.properties, in bytes."""
@@ -114,8 +116,8 @@ def heaviest(photo: bytes) -> Iterator[Case]:
 def searches(photo: bytes) -> Iterator[Case]:
     """Yield searches of every width, to their last step: a worker keeps what it compiles for each size."""
     text = documents.text_of(photo)
-    for beams in range(1, 17):
-        for photos in range(1, 9):
+    for beams in range(1, MOST["num_beams"] + 1):
+        for photos in range(1, MAX_PHOTOS + 1):
             body = {"instances": [text] * photos, "num_beams": beams, "min_new_tokens": 64}
             yield documents.as_json({**body, "max_new_tokens": 64})
 

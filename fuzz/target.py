@@ -3,7 +3,6 @@
 import http.client
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import grpc
 import psutil
@@ -11,10 +10,9 @@ import psutil
 from fuzz.case import MODEL, Case, Reply
 from fuzz.judge import status_in
 from serving import process
-from serving.access import access_key
-from serving.config import ServerConfig
 from serving.inference_pb2 import PredictionsRequest
 from serving.inference_pb2_grpc import InferenceAPIsServiceStub
+from serving.temporary import Server
 
 TIMEOUT = 90
 """Seconds until a reply must be there: more than the 60 after which TorchServe ends a worker."""
@@ -23,11 +21,9 @@ WORKER = "model_service_worker.py"
 
 @dataclass(frozen=True)
 class Target:
-    """A running server, from the folder that it runs in."""
+    """A running server, and what keeps its key from being renewed twice at once."""
 
-    root: Path
-    config: ServerConfig
-    name: str
+    server: Server
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, case: Case) -> Reply:
@@ -37,11 +33,11 @@ class Target:
     def ask_http(self, case: Case) -> Reply:
         """Send a case over a connection of its own."""
         connection = http.client.HTTPConnection(
-            self.config.inference.host, self.config.inference.port, timeout=TIMEOUT
+            self.server.config.inference.host, self.server.config.inference.port, timeout=TIMEOUT
         )
         try:
             headers = {"Authorization": f"Bearer {self.key()}", **case.headers}
-            connection.request("POST", case.path.replace(MODEL, self.name), case.body, headers)
+            connection.request("POST", case.path.replace(MODEL, self.server.name), case.body, headers)
             answer = connection.getresponse()
             return Reply(answer.status, answer.read())
         finally:
@@ -50,8 +46,8 @@ class Target:
     def ask_grpc(self, case: Case) -> Reply:
         """Send a case's inputs."""
         metadata = [("authorization", f"Bearer {self.key()}")]
-        with grpc.insecure_channel(str(self.config.grpc_inference)) as channel:
-            request = PredictionsRequest(model_name=self.name, input=case.inputs)
+        with grpc.insecure_channel(str(self.server.config.grpc_inference)) as channel:
+            request = PredictionsRequest(model_name=self.server.name, input=case.inputs)
             answer = InferenceAPIsServiceStub(channel).Predictions(
                 request, metadata=metadata, timeout=TIMEOUT
             )
@@ -60,11 +56,11 @@ class Target:
     def key(self) -> str:
         """Return a key that is valid now; one thread at a time, as it may be renewed."""
         with self.lock:
-            return access_key(self.root, "inference", self.config.management)
+            return self.server.key()
 
     def worker(self) -> psutil.Process:
         """Return the one worker process."""
-        server = process.find(self.root)
+        server = process.find(self.server.root)
         if server is None:
             raise psutil.NoSuchProcess(0, "TorchServe")
         [worker] = [

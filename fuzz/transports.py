@@ -9,14 +9,15 @@ from fuzz.documents import as_json, tensors, text_of
 from fuzz.forms import form, photo_part
 from fuzz.mutations import mutated
 from fuzz.values import as_bytes, as_text, fields
+from handler.parse.fields import FIELDS
 
 TYPES = ("", "application/octet-stream", "image/jpeg", "image/png", "application/pdf", "x")
 HEADERS_LIMIT = 8192
 """Bytes of headers that Netty takes, all together."""
 HEADROOM = 1024
 """Of these, for the request line and the headers that every request has."""
-FORMS = ("png", "grid", "values", "svg")
-METHODS = ("attention",) * 8 + ("occlusion", "integrated_gradients", "psychic", "")
+FORMS = (*FIELDS["form"].choices, "svg")
+METHODS = ("attention",) * 8 + (*FIELDS["method"].choices, "psychic", "")
 
 
 def raw(photo: bytes, rng: Random) -> Case:

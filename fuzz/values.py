@@ -4,31 +4,43 @@ import json
 from collections.abc import Mapping, Sequence
 from random import Random
 
-ALLOWED: Mapping[str, Sequence[object]] = {
-    "num_beams": (1, 2, 5, 16),
-    "num_captions": (1, 2),
-    "max_new_tokens": (1, 5, 30),
-    "min_new_tokens": (0, 1, 5),
-    "length_penalty": (-3, 0, 0.6, 3),
-    "early_stopping": (True, False, "never"),
-    "no_repeat_ngram_size": (0, 1, 3, 10**6),
-    "repetition_penalty": (0.1, 1, 1.3, 10),
-    "do_sample": (True, False),
-    "temperature": (0.01, 1, 10),
-    "top_k": (0, 1, 50, 10**9),
-    "top_p": (0.01, 0.9, 1),
-    "seed": (0, 7, 2**32 - 1),
-    "prompt": ("", "a dog", "zwei Hunde 🐕", "\u202e", "a " * 10, "<|endoftext|>"),
-    "timings": (True, False),
-    "explain": (False,),
-    "method": ("attention",),
-    "form": ("png", "grid", "values"),
-    "caption": ("a dog", "", "🐕" * 9),
-}
-"""Values that each field takes in the right company, none of them costly."""
+from handler.parse.fields import FIELDS
+from model.option import Kind, Option
+from model.options import GenerationOptions
+
+HUGE = 10**9
+"""An integer for options that have no greatest value; where a server has one, it refuses this at once."""
+CHEAP: Mapping[str, Sequence[object]] = {"explain": (False,), "method": ("attention",)}
+"""Values of the fields that have costly ones."""
+CAPTIONS = ("", "a dog", "zwei Hunde 🐕", "\u202e", "a " * 10, "🐕" * 9, "<|endoftext|>")
+
+
+def allowed(name: str, option: Option) -> Sequence[object]:
+    """Return values that a field takes in the right company: its bounds, the default, one between."""
+    if option.kind is Kind.BOOLEAN:
+        return (True, False, *option.choices)
+    if option.kind is Kind.TEXT:
+        return option.choices or CAPTIONS
+    default = getattr(GenerationOptions(), name)
+    most = HUGE if option.most is None else option.most
+    between = option.least + 1 if option.kind is Kind.INTEGER else (option.least + most) / 2
+    return (option.least, between, most, *(() if default is None else (default,)))
+
+
+def just_beyond(option: Option) -> Sequence[float]:
+    """Return the integers or numbers that are the first not to be allowed."""
+    if option.kind not in (Kind.INTEGER, Kind.NUMBER):
+        return ()
+    step = 1 if option.kind is Kind.INTEGER else 0.001
+    return (option.least - step, *(() if option.most is None else (option.most + step,)))
+
+
+ALLOWED = {name: CHEAP.get(name) or allowed(name, option) for name, option in FIELDS.items()}
+"""Field → values that it takes, none of them costly."""
 
 NAMES = (*ALLOWED, "num_beans", "NUM_BEAMS", "options", "", " ", "\0", "__class__", "é" * 300, "x" * 5000)
-NUMBERS = (0, -1, 1.5, 17, 65, 1e308, -0.0, 2**31, 2**63, -(2**63), 10**18, 10**40, 1e-320)
+BEYOND = tuple(sorted({value for option in FIELDS.values() for value in just_beyond(option)}))
+NUMBERS = (*BEYOND, 0, -1, 1.5, 65, 1e308, -0.0, 2**31, 2**63, -(2**63), 10**18, 10**40, 1e-320)
 TEXTS = (
     *("", " ", "NaN", "inf", "-Infinity", "0x10", "1_000", "٣", "³", "1e400", "9" * 5000, "null", "None"),
     *(

@@ -4,23 +4,26 @@ In the archive this file sits at the top, beside the packages `handler` and `mod
 It holds one class, as TorchServe demands.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import torch
 from ts.context import Context
 
-from handler.answers import Answer, answer_jobs
 from handler.errors import ReplyTooLarge
-from handler.heap import Heap
-from handler.jobs import Job, Opened, prepare
-from handler.request import parse_request
-from handler.response import Reply, description_reply, error_reply, request_reply, told_to_clients
+from handler.memory import Memory
+from handler.parse.request import parse_request
+from handler.photo import ParsedRequest, PhotoResult, PreparedPhoto
+from handler.policy import Policy
+from handler.prepare import prepare
+from handler.reply import Reply, description_reply, error_reply, request_reply
+from handler.run import run
 from handler.settings import Settings
 from model.captioner import Captioner
 
-logger = logging.getLogger(__name__)
+ORIGIN = ("source", "license", "provenance")
+"""What an archive's manifest says of where its weights are from, beside TorchServe's own fields."""
 
 
 class CaptionerHandler:
@@ -37,12 +40,13 @@ class CaptionerHandler:
         self.captioner = Captioner.from_folder(
             Path(context.system_properties["model_dir"]) / "checkpoint", dtype=settings.dtype
         )
-        self.options = self.captioner.options.replace(**settings.options)
-        settings.check_limits(self.options)
-        self.captioner.check_options(self.options)
-        manifest = context.manifest["model"]
-        self.model = {"name": manifest["modelName"], "version": manifest["modelVersion"]}
-        self.heap = Heap()
+        defaults = self.captioner.options.replace(**settings.options)
+        self.policy = Policy(defaults, settings.limits, settings.max_photos)
+        self.captioner.check_options(defaults)
+        manifest = context.manifest
+        self.model = {"name": manifest["model"]["modelName"], "version": manifest["model"]["modelVersion"]}
+        self.origin = {name: manifest[name] for name in ORIGIN if name in manifest}
+        self.memory = Memory()
 
     def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
         """Answer each request of a batch: its status goes to `context`, its JSON body is returned."""
@@ -50,61 +54,74 @@ class CaptionerHandler:
         for index, reply in enumerate(replies):
             context.set_response_status(reply.status.value, reply.status.phrase, index)
             context.set_response_content_type(index, "application/json")
-        self.heap.release()
+        self.memory.release()
         return [reply.body for reply in replies]
 
     def answer(
         self, items: Sequence[Mapping[str, object]], headers: Sequence[Mapping[str, object]]
     ) -> list[Reply]:
-        """Put the photos of all requests through the engine together, and reply to each request."""
-        opened = [self.open(item, header) for item, header in zip(items, headers, strict=True)]
-        jobs = [job for one in opened if isinstance(one, Opened) for job in one.jobs if isinstance(job, Job)]
-        try:
-            answers = answer_jobs(self.captioner, jobs, self.settings.explain_seconds)
-        except Exception as error:
-            # Let out of the handler, an exception fails every request of the batch with a bare 503.
-            answers = [error] * len(jobs)
-        order = iter(answers)
-        return [self.close(one, order) if isinstance(one, Opened) else one for one in opened]
+        """Parse each request, prepare its photos, run those of all requests together, reply to each."""
+        requests = [self.parse(item, header) for item, header in zip(items, headers, strict=True)]
+        photos = [self.prepare(request) for request in requests]
+        results = self.run(photos)
+        return [self.reply(request, found) for request, found in zip(requests, results, strict=True)]
 
-    def open(self, item: Mapping[str, object], headers: Mapping[str, object]) -> Opened | Reply:
-        """Read one request as far as the network, or reply to it: with an error, or a description."""
+    def parse(self, item: Mapping[str, object], headers: Mapping[str, object]) -> ParsedRequest | Reply:
+        """Read one request, or reply to it at once: with an error, or a description."""
         if asks_for_description(item, headers):
             return self.describe()
         try:
-            request = parse_request(item, headers, self.settings.max_photos)
-            return prepare(request, self.captioner, self.options, self.settings)
+            return parse_request(item, headers, self.policy)
         except Exception as error:
-            return self.fail(error)
+            return error_reply(error)
 
-    def close(self, opened: Opened, answers: Iterator[Answer | Exception]) -> Reply:
-        """Reply to one request; its jobs take the next of `answers`."""
-        own = [next(answers) if isinstance(job, Job) else job for job in opened.jobs]
-        for one in own:
-            if isinstance(one, Exception):
-                log(one)
+    def prepare(self, request: ParsedRequest | Reply) -> list[PreparedPhoto | Exception]:
+        """Check, decode and preprocess the photos of one request."""
+        if isinstance(request, Reply):
+            return []
         try:
-            reply = request_reply(opened.request, own, self.model)
+            return prepare(request.photos, self.captioner, self.settings)
         except Exception as error:
-            return self.fail(error)
+            return [error] * len(request.photos)
+
+    def run(
+        self, photos: Sequence[Sequence[PreparedPhoto | Exception]]
+    ) -> list[list[PhotoResult | Exception]]:
+        """Put the photos of all requests through the engine together; an error stays in its place."""
+        ready = [one for of_request in photos for one in of_request if isinstance(one, PreparedPhoto)]
+        results: Iterator[PhotoResult | Exception]
+        try:
+            results = iter(run(self.captioner, ready, self.settings))
+        except Exception as error:
+            # Let out of the handler, an exception fails every request of the batch with a bare 503.
+            results = repeat(error)
+        return [
+            [next(results) if isinstance(one, PreparedPhoto) else one for one in of_request]
+            for of_request in photos
+        ]
+
+    def reply(self, request: ParsedRequest | Reply, results: Sequence[PhotoResult | Exception]) -> Reply:
+        """Reply to one request with what came out for its photos."""
+        if isinstance(request, Reply):
+            return request
+        try:
+            reply = request_reply(request, results, self.model)
+        except Exception as error:
+            return error_reply(error)
         most = self.settings.max_reply_bytes
         if len(reply.body) > most:  # TorchServe would end the worker
-            return self.fail(ReplyTooLarge(f"the reply has more than {most} bytes: ask for fewer photos"))
+            return error_reply(ReplyTooLarge(f"the reply has more than {most} bytes: ask for fewer photos"))
         return reply
 
-    def fail(self, error: Exception) -> Reply:
-        """Reply to a request that fails as a whole."""
-        log(error)
-        return error_reply(error)
-
     def describe(self) -> Reply:
-        """Say how captions are made: options, their limits, and what the worker runs on."""
+        """Say how captions are made: origin of the weights, options and limits, what the worker runs on."""
         weights = next(self.captioner.model.parameters())
         runtime = {
             "dtype": str(weights.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
         }
-        return description_reply(self.model, self.options, self.settings.described_limits(), runtime)
+        limits = self.settings.described_limits()
+        return description_reply(self.model, self.origin, self.policy.defaults, limits, runtime)
 
 
 def asks_for_description(item: Mapping[str, object], headers: Mapping[str, object]) -> bool:
@@ -115,9 +132,3 @@ def asks_for_description(item: Mapping[str, object], headers: Mapping[str, objec
     """
     typed = any(name.lower() == "content-type" for name in headers)
     return headers.get("describe") == "True" and not item and not typed
-
-
-def log(error: Exception) -> None:
-    """Keep what is no fault of the client; the rest is for the client alone."""
-    if told_to_clients(error) is None:
-        logger.error("a request failed", exc_info=error)

@@ -7,20 +7,20 @@ cores are divided among that many workers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from reprlib import repr as short
 from typing import Any
 
 import torch
 
-from model.errors import ConfigError, OptionError
+from model.errors import ConfigError
 from model.explain.bounds import ExplainBounds
 from model.image import MAX_PIXELS
-from model.options import INTEGERS, GenerationOptions
+from model.option import Kind
+from model.options import OPTIONS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 KEYS = frozenset({"dtype", "max_photos", "max_pixels", "max_reply_bytes", "options", "limits", "explain"})
-LIMITED = tuple(name for name in INTEGERS if name != "seed")
+LIMITED = tuple(name for name, option in OPTIONS.items() if option.kind is Kind.INTEGER and name != "seed")
 """Options that an operator can bound."""
 EXPLAIN_KEYS = ("max_words", "max_passes", "max_seconds")
 EXPLAIN_SECONDS = 5
@@ -80,13 +80,6 @@ class Settings:
             explain=_bounds(explain),
             explain_seconds=explain.get("max_seconds", EXPLAIN_SECONDS),
         )
-
-    def check_limits(self, options: GenerationOptions) -> None:
-        """Raise OptionError for an option above its limit here."""
-        for name, most in self.limits.items():
-            value = getattr(options, name)
-            if value > most:
-                raise OptionError(name, f"{short(value)} is more than {most}, this server's limit")
 
     def described_limits(self) -> dict[str, int]:
         """Return what a request cannot pass, by the names in model-config.yaml."""

@@ -4,7 +4,6 @@ Blocks follow Devlin et al. (2019, section 3) and Vaswani et al. (2017, section 
 decoder is the one of Li et al., "BLIP" (2022, section 3.1, image-grounded text decoder).
 """
 
-import torch
 from torch import Tensor, nn
 
 from model.attention import CausalSelfAttention, CrossAttention
@@ -29,10 +28,13 @@ class BertBlock(DecoderBlock):
         self.norm_mlp = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, cache: SelfAttentionCache | None) -> Tensor:
-        """(R, T, C) → (R, T, C); `keys` and `values` are the image's, (B, H, S, D)."""
+    def forward(
+        self, x: Tensor, cross: tuple[Tensor, Tensor] | None, cache: SelfAttentionCache | None
+    ) -> Tensor:
+        """(R, T, C) → (R, T, C); `cross` are the image's keys and values, (B, H, S, D) each."""
         x = self.norm_self(x + self.dropout(self.self_attention(x, cache)))
-        x = self.norm_cross(x + self.dropout(self.cross_attention(x, keys, values)))
+        if cross is not None:
+            x = self.norm_cross(x + self.dropout(self.cross_attention(x, *cross)))
         out: Tensor = self.norm_mlp(x + self.dropout(self.mlp(x)))
         return out
 
@@ -40,16 +42,17 @@ class BertBlock(DecoderBlock):
 class BertHead(DecoderHead):
     """One more transformed layer, then the output layer with a bias (Devlin et al., masked LM)."""
 
-    def __init__(self, config: BertConfig, *, tied: bool) -> None:
-        super().__init__(config.hidden_size, config.vocab_size, tied=tied)
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
         self.transform = nn.Linear(config.hidden_size, config.hidden_size)
         self.activation = ACTIVATIONS[config.hidden_act]
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.output = nn.Linear(config.hidden_size, config.vocab_size)
 
-    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        """(…, C) with the embedding (V, C) → logits (…, V)."""
-        return self.logits(self.norm(self.activation(self.transform(hidden))), embedding)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(…, C) → logits (…, V)."""
+        logits: Tensor = self.output(self.norm(self.activation(self.transform(hidden))))
+        return logits
 
 
 def bert_decoder(config: BertConfig, *, tied: bool) -> Decoder:
@@ -64,5 +67,6 @@ def bert_decoder(config: BertConfig, *, tied: bool) -> Decoder:
             norm=nn.LayerNorm(width, eps=config.layer_norm_eps),
         ),
         [BertBlock(config, layer) for layer in range(config.num_hidden_layers)],
-        BertHead(config, tied=tied),
+        BertHead(config),
+        tied=tied,
     )

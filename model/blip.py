@@ -6,7 +6,7 @@ from typing import Any
 
 from model.config import BertConfig, ModelConfig, VisionConfig, known_fields
 from model.errors import ConfigError
-from model.family import Family, Source, pair
+from model.family import Family, Source, pair, patches
 
 MODEL_TYPE = "blip"
 
@@ -47,14 +47,14 @@ def key_table(config: ModelConfig) -> dict[str, Source]:
     table = {
         "encoder.embedding.class_token": Source((f"{vision}.embeddings.class_embedding",)),
         "encoder.embedding.positions": Source((f"{vision}.embeddings.position_embedding",)),
-        **pair("encoder.embedding.projection", f"{vision}.embeddings.patch_embedding"),
+        **patches("encoder.embedding.projection", f"{vision}.embeddings.patch_embedding", config.encoder),
         **pair("encoder.norm", f"{vision}.post_layernorm"),
         "decoder.embedding.tokens.weight": Source((f"{text}.embeddings.word_embeddings.weight",)),
         "decoder.embedding.positions.weight": Source((f"{text}.embeddings.position_embeddings.weight",)),
         **pair("decoder.embedding.norm", f"{text}.embeddings.LayerNorm"),
         **pair("decoder.head.transform", f"{head}.transform.dense"),
         **pair("decoder.head.norm", f"{head}.transform.LayerNorm"),
-        "decoder.head.bias": Source((f"{head}.bias",)),
+        "decoder.head.output.bias": Source((f"{head}.bias",)),
     }
     for layer in range(config.encoder.num_hidden_layers):
         table |= _encoder_layer(f"encoder.blocks.{layer}", f"{vision}.encoder.layers.{layer}")
@@ -95,7 +95,7 @@ BLIP = Family(
     text="text_config",
     key_table=key_table,
     output=("decoder.head.output.weight", Source(("text_decoder.cls.predictions.decoder.weight",))),
-    embedding="text_decoder.bert.embeddings.word_embeddings.weight",
+    embedding=("decoder.embedding.tokens.weight", "text_decoder.bert.embeddings.word_embeddings.weight"),
     ignored=re.compile(
         r".*\.position_ids"  # 0, 1, 2, …, as old files keep them
         r"|text_decoder\.cls\.predictions\.decoder\.bias"  # the same as predictions.bias

@@ -1,9 +1,11 @@
 """The whole flow, from photo bytes to captions. `Captioner.caption` reads as its summary."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import randbits
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from model.checkpoint import Checkpoint, load_checkpoint
 from model.errors import OptionError
 from model.generation import Continuations
 from model.image import MAX_PIXELS, decode, to_tensor
+from model.network import CaptionModel
 from model.options import GenerationOptions
 from model.packed_layers import pack
 from model.precision import best_dtype
@@ -56,6 +59,8 @@ class Captioner:
         self.image_config = checkpoint.image
         self.options = checkpoint.options
         self.max_pixels = max_pixels
+        self._float32: CaptionModel | None = None
+        self._copying = Lock()
 
     @classmethod
     def from_folder(
@@ -126,6 +131,20 @@ class Captioner:
         else:
             found = beam_search(step, prompts, options, config.eos_token_ids)
         return self._to_captions(found, beginning)
+
+    @torch.inference_mode(mode=False)  # weights made in that mode would carry no gradients
+    def in_float32(self) -> CaptionModel:
+        """Return the model itself where its weights are float32, else one copy, made when first asked for.
+
+        The copy is shared by all callers and stays: it follows no later change of the weights. Gradients
+        flow through it to its inputs alone.
+        """
+        if self.model.encoder.norm.weight.dtype == torch.float32:
+            return self.model
+        with self._copying:
+            if self._float32 is None:
+                self._float32 = copy.deepcopy(self.model).float().requires_grad_(False)
+            return self._float32
 
     def check_options(self, options: GenerationOptions, prompt: str = "") -> None:
         """Raise OptionError for options that this checkpoint cannot serve after such a prompt."""

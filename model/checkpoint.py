@@ -5,6 +5,7 @@ model.safetensors …       the weights, see `weights`
 tokenizer.json …          text ↔ ids, see `tokenizer`
 preprocessor_config.json  photo → tensor
 generation_config.json    default search options; where it is absent, config.json's, its decoder's last
+README.md                 the model card: written, not read
 """
 
 import json
@@ -41,6 +42,8 @@ class Checkpoint:
     tokenizer: Tokenizer
     image: ImageConfig
     options: GenerationOptions
+    card: str | None = None
+    """What README.md gets where it is written; it is not read, as other weights need another card."""
 
 
 def load_checkpoint(
@@ -92,8 +95,9 @@ def load_weights(
     output, output_source = family.output
     table = family.key_table(config)
     (output_key,) = output_source.names
+    embedding, embedding_key = family.embedding
     # Whether the two are tied is told by their values: configs err.
-    tied = output_key not in stored or _equal(stored, output_key, family.embedding)
+    tied = output_key not in stored or _equal(stored, output_key, embedding_key)
     if not tied:
         table[output] = output_source
     with torch.device("meta"):  # no memory until the real weights are assigned
@@ -102,7 +106,9 @@ def load_weights(
     spare = {key for key in stored if family.ignored.fullmatch(key)} | {output_key}
     check_keys(stored, table, shapes, spare, f"the weights in {folder} do not fit its config.json")
     weights = {name: read_weight(stored, source, dtype).to(device) for name, source in table.items()}
+    weights.setdefault(output, weights[embedding])
     model.load_state_dict(weights, assign=True)
+    model.decoder.tie()
     return model
 
 
@@ -121,17 +127,17 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype 
         output, source = vit_gpt2.VIT_GPT2.output
         table = vit_gpt2.key_table(model.config) | {output: source}
         weights: dict[str, Tensor] = {}
-        missing = sorted(table.keys() - state.keys() - {output})  # it is tied, perhaps
+        missing = sorted(table.keys() - state.keys())
         if missing:
             raise WeightsError(f"a network packed for captioning cannot be saved: {', '.join(missing)}")
+        if model.decoder.tied:
+            del table[output]
         for name, source in table.items():
-            if name not in state:
-                continue
             parts = state[name].detach().to(device="cpu", dtype=dtype).chunk(len(source.names))
             for key, part in zip(source.names, parts, strict=True):
                 if not part.isfinite().all():
                     raise WeightsError(f"{key} holds values that {dtype} has no finite number for")
-                weights[key] = (part.T if source.transposed else part).contiguous()
+                weights[key] = _as_stored(part, source).contiguous()
         save_file(weights, aside / "model.safetensors", metadata={"format": "pt"})
         config = vit_gpt2.write_config(model.config) | {"dtype": str(dtype).removeprefix("torch.")}
         _write_json(aside / "config.json", config)
@@ -142,6 +148,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, dtype: torch.dtype 
             code = Path(__file__).with_name(vit_gpt2.MODELLING_FILE)
             shutil.copyfile(code, aside / vit_gpt2.MODELLING_FILE)
         checkpoint.tokenizer.backend.save(str(aside / "tokenizer.json"))
+        if checkpoint.card is not None:
+            (aside / "README.md").write_text(checkpoint.card, encoding="utf-8")
         # Made for their owner alone, they would be hidden from the server's user.
         aside.chmod(0o755)
         (aside / "model.safetensors").chmod(0o644)
@@ -160,7 +168,16 @@ def read_weight(stored: Mapping[str, Weight], source: Source, dtype: torch.dtype
     # Converted first, so that what is made on the way has the size of the result.
     parts = [stored[name].read().to(dtype) for name in source.names]
     whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if source.unfolded:
+        return whole.flatten(1)
     return whole.T.contiguous() if source.transposed else whole
+
+
+def _as_stored(weight: Tensor, source: Source) -> Tensor:
+    """Give a weight the shape that it has in the file."""
+    if source.unfolded:
+        return torch.unflatten(weight, 1, source.unfolded)
+    return weight.T if source.transposed else weight
 
 
 def check_keys(
@@ -177,7 +194,7 @@ def check_keys(
     wanted: dict[str, tuple[int, ...]] = {}
     for name, source in table.items():
         rows, *rest = shapes[name]
-        shape = (rows // len(source.names), *rest)
+        shape = (rows // len(source.names), *(source.unfolded or rest))
         wanted |= dict.fromkeys(source.names, shape[::-1] if source.transposed else shape)
     problems = {
         "missing": sorted(wanted.keys() - stored.keys()),

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import CausalSelfAttention, CrossAttention
@@ -16,32 +15,16 @@ from model.cache import CrossAttentionKV, SelfAttentionCache
 
 
 class DecoderBlock(nn.Module):
-    """What a block has; its `forward` is (x, keys, values, cache) → x as in `gpt2` and `bert`."""
+    """What a block has; its `forward` is (x, cross, cache) → x as in `gpt2` and `bert`."""
 
     self_attention: CausalSelfAttention
     cross_attention: CrossAttention
 
 
 class DecoderHead(nn.Module):
-    """What a head has; its `forward` is (hidden, embedding) → logits as in `gpt2` and `bert`.
+    """What a head has; its `forward` is hidden states (…, C) → logits (…, V) as in `gpt2` and `bert`."""
 
-    The output layer is the token embedding where they are tied.
-    """
-
-    bias: nn.Parameter | None
-
-    def __init__(self, width: int, vocabulary: int, *, tied: bool) -> None:
-        super().__init__()
-        self.output = None if tied else nn.Linear(width, vocabulary, bias=False)
-        self.register_parameter("bias", None)  # BERT's has one
-        self.packed: nn.Module | None = None  # the same product, where `packed_layers` has laid it out
-
-    def logits(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Put (…, C) through the output layer, or the embedding (V, C) → (…, V)."""
-        if self.packed is not None:
-            out: Tensor = self.packed(x)
-            return out
-        return F.linear(x, embedding if self.output is None else self.output.weight, self.bias)
+    output: nn.Linear
 
 
 class TokenEmbedding(nn.Module):
@@ -64,12 +47,24 @@ class TokenEmbedding(nn.Module):
 class Decoder(nn.Module):
     """Embedding → blocks → head."""
 
-    def __init__(self, embedding: TokenEmbedding, blocks: Sequence[DecoderBlock], head: DecoderHead) -> None:
-        """Compose; `head` maps (hidden states, token embedding weight) → logits."""
+    def __init__(
+        self, embedding: TokenEmbedding, blocks: Sequence[DecoderBlock], head: DecoderHead, *, tied: bool
+    ) -> None:
+        """Compose; `tied` says whether the token embedding is the output layer, too."""
         super().__init__()
         self.embedding = embedding
         self.blocks = nn.ModuleList(blocks)
         self.head = head
+        self.tied = tied
+        self.tie()
+
+    def tie(self) -> None:
+        """Let the output layer's weights be the token embedding's, where they are tied.
+
+        To be called again when both were assigned new tensors.
+        """
+        if self.tied:
+            self.head.output.weight = self.embedding.tokens.weight
 
     def cross_keys_values(self, image_tokens: Tensor) -> CrossAttentionKV:
         """(B, S, C) → for each layer its keys and values (B, H, S, D). Once per image."""
@@ -89,9 +84,10 @@ class Decoder(nn.Module):
             like=weight,
         )
 
-    def forward(self, tokens: Tensor, cross: CrossAttentionKV) -> Tensor:
+    def forward(self, tokens: Tensor, cross: CrossAttentionKV | None) -> Tensor:
         """Teacher forcing: token ids (R, T) → logits (R, T, V) of each next token."""
-        return self.logits(self.hidden(tokens, cross, None))
+        logits: Tensor = self.head(self.hidden(tokens, cross, None))
+        return logits
 
     def step(self, tokens: Tensor, cross: CrossAttentionKV, cache: SelfAttentionCache) -> Tensor:
         """Append token ids (R, T) to the cache → logits (R, V) of the token after the last.
@@ -100,18 +96,19 @@ class Decoder(nn.Module):
         """
         if cache.length and tokens.shape[1] > 1:
             raise ValueError("several tokens at once need an empty cache: their mask starts at position 0")
-        return self.logits(self.hidden(tokens, cross, cache)[:, -1])
+        logits: Tensor = self.head(self.hidden(tokens, cross, cache)[:, -1])
+        return logits
 
-    def hidden(self, tokens: Tensor, cross: CrossAttentionKV, cache: SelfAttentionCache | None) -> Tensor:
-        """Token ids (R, T) → hidden states (R, T, C) of the last block."""
+    def hidden(
+        self, tokens: Tensor, cross: CrossAttentionKV | None, cache: SelfAttentionCache | None
+    ) -> Tensor:
+        """Token ids (R, T) → hidden states (R, T, C) of the last block.
+
+        Without `cross` the decoder is a language model: its cross-attention is left out.
+        """
         x: Tensor = self.embedding(tokens, 0 if cache is None else cache.length)
-        for block, (keys, values) in zip(self.blocks, cross, strict=True):
-            x = block(x, keys, values, cache)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, None if cross is None else cross[layer], cache)
         if cache is not None:
             cache.advance(tokens.shape[1])
         return x
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(…, C) → (…, V)."""
-        out: Tensor = self.head(hidden, self.embedding.tokens.weight)
-        return out

@@ -24,10 +24,13 @@ class GPT2Block(DecoderBlock):
         self.mlp = MLP(width, config.inner_size, config.activation_function)
         self.dropout = nn.Dropout(config.resid_pdrop)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, cache: SelfAttentionCache | None) -> Tensor:
-        """(R, T, C) → (R, T, C); `keys` and `values` are the image's, (B, H, S, D)."""
+    def forward(
+        self, x: Tensor, cross: tuple[Tensor, Tensor] | None, cache: SelfAttentionCache | None
+    ) -> Tensor:
+        """(R, T, C) → (R, T, C); `cross` are the image's keys and values, (B, H, S, D) each."""
         x = x + self.dropout(self.self_attention(self.norm_self(x), cache))
-        x = x + self.dropout(self.cross_attention(self.norm_cross(x), keys, values))
+        if cross is not None:
+            x = x + self.dropout(self.cross_attention(self.norm_cross(x), *cross))
         out: Tensor = x + self.dropout(self.mlp(self.norm_mlp(x)))
         return out
 
@@ -35,13 +38,15 @@ class GPT2Block(DecoderBlock):
 class GPT2Head(DecoderHead):
     """A last norm, then the output layer."""
 
-    def __init__(self, config: GPT2Config, *, tied: bool) -> None:
-        super().__init__(config.n_embd, config.vocab_size, tied=tied)
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
         self.norm = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.output = nn.Linear(config.n_embd, config.vocab_size, bias=False)
 
-    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        """(…, C) with the embedding (V, C) → logits (…, V)."""
-        return self.logits(self.norm(hidden), embedding)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(…, C) → logits (…, V)."""
+        logits: Tensor = self.output(self.norm(hidden))
+        return logits
 
 
 def gpt2_decoder(config: GPT2Config, *, tied: bool) -> Decoder:
@@ -51,7 +56,8 @@ def gpt2_decoder(config: GPT2Config, *, tied: bool) -> Decoder:
             config.vocab_size, config.n_positions, config.n_embd, config.embd_pdrop, norm=nn.Identity()
         ),
         [GPT2Block(config, layer) for layer in range(config.n_layer)],
-        GPT2Head(config, tied=tied),
+        GPT2Head(config),
+        tied=tied,
     )
 
 

@@ -7,12 +7,12 @@ hybrid-vit  a ViT on the convolutions of `conv_stem`; transformers has none: its
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from model.config import ConvStemConfig, VisionConfig, known_fields
 from model.errors import ConfigError
-from model.family import Source, pair
+from model.family import Source, pair, patches
 
 VIT, DINOV2, HYBRID = "vit", "dinov2", "hybrid-vit"
 """`model_type` of each."""
@@ -55,7 +55,7 @@ def encoder_table(config: VisionConfig, prefix: str = "encoder.") -> dict[str, S
     table = {
         "embedding.class_token": Source(("embeddings.cls_token",)),
         "embedding.positions": Source(("embeddings.position_embeddings",)),
-        **pair("embedding.projection", "embeddings.patch_embeddings.projection"),
+        **patches("embedding.projection", "embeddings.patch_embeddings.projection", config),
         **_stem(config.stem),
         **pair("norm", "layernorm"),
     }
@@ -65,7 +65,7 @@ def encoder_table(config: VisionConfig, prefix: str = "encoder.") -> dict[str, S
         if not config.qkv_bias:
             del table[f"blocks.{index}.attention.qkv.bias"]
     return {
-        f"encoder.{ours}": Source(tuple(prefix + name for name in source.names))
+        f"encoder.{ours}": replace(source, names=tuple(prefix + name for name in source.names))
         for ours, source in table.items()
     }
 

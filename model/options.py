@@ -1,35 +1,18 @@
-"""How a caption is made: the generation options, their defaults and their bounds."""
+"""How a caption is made: the table of generation options, and what holds between them.
+
+A field of `GenerationOptions` is a row of that table, `OPTIONS`: its type, default, bounds and meaning.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from reprlib import repr as short
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from model.errors import OptionError
+from model.option import Kind, Option
 
 EarlyStopping = bool | Literal["never"]
-
-INTEGERS: Mapping[str, tuple[int, int | None]] = {
-    "num_beams": (1, 16),
-    "num_captions": (1, 16),
-    "max_new_tokens": (1, None),
-    "min_new_tokens": (0, None),
-    "no_repeat_ngram_size": (0, None),
-    "top_k": (0, None),
-    "seed": (0, 2**32 - 1),
-}
-"""Least and greatest value; None: what the checkpoint's positions and vocabulary leave."""
-
-NUMBERS: Mapping[str, tuple[float, float]] = {
-    "length_penalty": (-3, 3),
-    "repetition_penalty": (0.1, 10),
-    "temperature": (0.01, 10),
-    "top_p": (0.01, 1),
-}
-
-SAMPLING = frozenset({"temperature", "top_k", "top_p", "seed"})
-"""Options that mean something only with `do_sample`."""
 
 UNSUPPORTED: Mapping[str, object] = {
     "bad_words_ids": None,
@@ -67,41 +50,119 @@ class GenerationOptions:
     Lengths count new tokens: the end token is included, the start token and a prompt are not.
     """
 
-    num_beams: int = 1
-    """Hypotheses kept at each step of a beam search; 1 is greedy search. Sampling has no beams."""
-    num_captions: int = 1
-    """Captions returned, best first: of a search at most `num_beams`, of sampling that many samples."""
-    max_new_tokens: int = 20
-    min_new_tokens: int = 0
-    """The end token is not allowed before this many new tokens."""
-    length_penalty: float = 1.0
-    """A caption scores Σ log p / length^length_penalty: above 0 favours longer captions.
-    From −3 to 3, where no score leaves the range that float32 can rank."""
-    early_stopping: EarlyStopping = False
-    """True: stop at `num_beams` finished hypotheses. False: also once no live one could beat
-    them at its present length. "never": only once none could at any length."""
-    no_repeat_ngram_size: int = 0
-    """No n-gram of this size occurs twice; 0 turns it off."""
-    repetition_penalty: float = 1.0
-    """Divides the odds of tokens already used (Keskar et al., 2019, section 4.1); 1 turns it off."""
-    do_sample: bool = False
-    """Draw tokens at random instead of searching for the likeliest caption."""
-    temperature: float = 1.0
-    """Divides the logits: below 1 likely tokens become likelier."""
-    top_k: int = 50
-    """Only this many of the likeliest tokens can be drawn; 0 turns it off."""
-    top_p: float = 1.0
-    """Only the fewest of the likeliest tokens that together have this probability; 1 turns it off."""
-    seed: int | None = None
-    """The same seed draws the same caption of the same photo. None: another one each time."""
+    num_beams: Annotated[
+        int,
+        Option(
+            Kind.INTEGER, "Hypotheses of the beam search; 1 is greedy search. Sampling has no beams.", least=1
+        ),
+    ] = 1
+    num_captions: Annotated[
+        int,
+        Option(
+            Kind.INTEGER,
+            "Captions in the reply, best first: at most `num_beams`, or with `do_sample` that many samples.",
+            least=1,
+        ),
+    ] = 1
+    max_new_tokens: Annotated[
+        int,
+        Option(
+            Kind.INTEGER,
+            "Most tokens of a caption, the end token included. The model may have positions for fewer.",
+            least=1,
+        ),
+    ] = 20
+    min_new_tokens: Annotated[
+        int,
+        Option(
+            Kind.INTEGER,
+            "Fewest tokens of a caption, the end token included; at most `max_new_tokens`.",
+            least=0,
+        ),
+    ] = 0
+    # From −3 to 3, no score Σ log p / length^length_penalty leaves the range that float32 can rank.
+    length_penalty: Annotated[
+        float,
+        Option(
+            Kind.NUMBER,
+            "Above 0 favours longer captions: a score is divided by the number of tokens to this power.",
+            least=-3,
+            most=3,
+        ),
+    ] = 1.0
+    early_stopping: Annotated[
+        EarlyStopping,
+        Option(
+            Kind.BOOLEAN,
+            "When a search ends: `true` at `num_beams` finished hypotheses; `false` also once no live one "
+            'could beat them at its present length; `"never"` only once none could at any length.',
+            choices=("never",),
+        ),
+    ] = False
+    no_repeat_ngram_size: Annotated[
+        int, Option(Kind.INTEGER, "No sequence of so many tokens occurs twice; 0 turns it off.", least=0)
+    ] = 0
+    # Keskar et al., 2019, section 4.1.
+    repetition_penalty: Annotated[
+        float,
+        Option(
+            Kind.NUMBER,
+            "Divides the odds of tokens already used: above 1 makes them less likely; 1 turns it off.",
+            least=0.1,
+            most=10,
+        ),
+    ] = 1.0
+    do_sample: Annotated[
+        bool, Option(Kind.BOOLEAN, "Draw captions at random instead of searching for the likeliest.")
+    ] = False
+    temperature: Annotated[
+        float,
+        Option(
+            Kind.NUMBER,
+            "With `do_sample`: divides the logits; below 1 likely tokens become likelier.",
+            least=0.01,
+            most=10,
+            sampling=True,
+        ),
+    ] = 1.0
+    top_k: Annotated[
+        int,
+        Option(
+            Kind.INTEGER,
+            "With `do_sample`: only so many of the likeliest tokens are drawn from; 0 turns it off.",
+            least=0,
+            sampling=True,
+        ),
+    ] = 50
+    top_p: Annotated[
+        float,
+        Option(
+            Kind.NUMBER,
+            "With `do_sample`: only the fewest of the likeliest tokens that together have this probability.",
+            least=0.01,
+            most=1,
+            sampling=True,
+        ),
+    ] = 1.0
+    seed: Annotated[
+        int | None,
+        Option(
+            Kind.INTEGER,
+            "With `do_sample`: the same seed draws the same caption of the same photo; without one, "
+            "another is drawn each time.",
+            least=0,
+            most=2**32 - 1,
+            sampling=True,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
-        for name, (least, most) in INTEGERS.items():
-            self._integer(name, least, most)
-        for name, bounds in NUMBERS.items():
-            self._number(name, *bounds)
-        if not isinstance(self.do_sample, bool):
-            raise OptionError("do_sample", f"{short(self.do_sample)} is not true or false")
+        for kind in (Kind.INTEGER, Kind.NUMBER):
+            for name, option in OPTIONS.items():
+                value = getattr(self, name)
+                if option.kind is kind and not (name == "seed" and value is None):
+                    option.check(name, value)
+        OPTIONS["do_sample"].check("do_sample", self.do_sample)
         if self.do_sample and self.num_beams > 1:
             raise OptionError(
                 "num_beams", f"{self.num_beams} is more than 1, and sampling (do_sample) has no beams"
@@ -115,8 +176,7 @@ class GenerationOptions:
                 "min_new_tokens",
                 f"{short(self.min_new_tokens)} is more than max_new_tokens ({self.max_new_tokens})",
             )
-        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
-            raise OptionError("early_stopping", f'{short(self.early_stopping)} is not true, false or "never"')
+        OPTIONS["early_stopping"].check("early_stopping", self.early_stopping)
 
     def replace(self, **overrides: object) -> "GenerationOptions":
         """Return a copy with some options changed; raises OptionError for an unknown or bad one.
@@ -163,21 +223,15 @@ class GenerationOptions:
         del values["seed"]  # no setting of theirs
         return values
 
-    def _integer(self, name: str, least: int, most: int | None) -> None:
-        value = getattr(self, name)
-        if value is None and name == "seed":
-            return
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if most is None:
-            if not whole or value < least:
-                raise OptionError(name, f"{short(value)} is not an integer of at least {least}")
-        elif not whole or not least <= value <= most:
-            raise OptionError(name, f"{short(value)} is not an integer from {least} to {most}")
 
-    def _number(self, name: str, least: float, most: float) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-            raise OptionError(name, f"{short(value)} is not a number from {least} to {most}")
+OPTIONS: Mapping[str, Option] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(GenerationOptions, include_extras=True).items()
+}
+"""The rows of the table, by the options' names."""
+
+SAMPLING = frozenset(name for name, option in OPTIONS.items() if option.sampling)
+"""Options that mean something only with `do_sample`."""
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -116,10 +116,6 @@ def pack(model: CaptionModel) -> None:
     embedding = model.decoder.embedding.tokens.weight
     if embedding.device.type != "cpu" or not has_kernels(embedding.dtype):
         return
-    projection, head = model.encoder.embedding.projection, model.decoder.head
-    model.encoder.embedding.packed = PackedLinear(projection.weight.flatten(1), projection.bias)
-    weight = embedding if head.output is None else head.output.weight
-    head.packed, head.output = PackedLinear(weight, head.bias), None
     stem = model.encoder.embedding.stem
     sides = {} if stem is None else dict(stem.sides(model.config.encoder.image_size))
     # A list of all modules would keep every plain layer's memory until the end.

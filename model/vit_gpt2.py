@@ -126,7 +126,7 @@ VIT_GPT2 = Family(
     text="decoder",
     key_table=key_table,
     output=("decoder.head.output.weight", Source(("decoder.lm_head.weight",))),
-    embedding="decoder.transformer.wte.weight",
+    embedding=("decoder.embedding.tokens.weight", "decoder.transformer.wte.weight"),
     ignored=re.compile(
         ignored("encoder.")
         + r"|decoder\.transformer\.h\.\d+\.(attn|crossattention)\.(bias|masked_bias)"  # old causal masks

@@ -12,6 +12,7 @@ from serving.access import KEY_FILE, access_key
 from serving.client import caption_over_grpc, caption_over_http
 from serving.config import ServerConfig
 from serving.errors import ServingError
+from serving.outdated import outdated
 from serving.startup import check, start
 
 DRAIN = 15  # s that requests get to finish
@@ -74,6 +75,13 @@ def main() -> int:
 def serve(config_path: Path, config: ServerConfig, names: list[str], sample: Path) -> None:
     """Start the server and show that it works: the sample's caption, and how to get the next."""
     photo = read(sample)
+    for name in names:
+        if outdated(Path(f"{name}.mar")):
+            print(
+                f"warning: {name}.mar was built from another handler/ or model/: `make archive NAME={name}`, "
+                "with the CHECKPOINT that it was made of, builds it again",
+                file=sys.stderr,
+            )
     began = time.monotonic()
     start(Path.cwd(), config_path, names, progress)
     try:

@@ -61,6 +61,8 @@ def check(root: Path, config: ServerConfig, names: Sequence[str]) -> None:
         if not (root / f"{name}.mar").is_file():
             raise ServingError(f"{name}.mar does not exist: `make archive NAME={name}` builds it")
         size += (root / f"{name}.mar").stat().st_size  # stored as it is, and extracted once more
+    if not os.access(root, os.W_OK):
+        raise ServingError(f"{root} cannot be written to, and TorchServe keeps its key and its logs there")
     free = shutil.disk_usage(root).free
     if free < size:
         raise ServingError(

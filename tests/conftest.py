@@ -11,7 +11,7 @@ import torch
 torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
 
 MARKERS = {
-    **dict.fromkeys(("model", "handler", "checkpoints"), "engine"),
+    **dict.fromkeys(("model", "handler", "checkpoints", "docs"), "engine"),
     **dict.fromkeys(("archive", "serving", "fuzz"), "server"),
     **dict.fromkeys(("training", "bench"), "training"),
 }

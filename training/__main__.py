@@ -18,6 +18,7 @@ from training.data.merge import merge as merge_folders
 from training.errors import INTERRUPTED, TrainingError
 from training.evaluation.evaluate import Asked, evaluate_and_write
 from training.loop import SAVE_SECONDS, Loop
+from training.output import check_writable, reason
 from training.recipe import read_recipe
 from training.stage import Stage
 from training.stages.captions import CaptionsRecipe
@@ -53,7 +54,7 @@ def command(function: Callable[Arguments, int | None]) -> Callable[Arguments, in
         try:
             return function(*arguments, **named) or 0
         except (TrainingError, CaptionerError, OSError, SafetensorError) as error:
-            logger.error("%s", error)
+            logger.error("%s", reason(error))
             return 1
         except KeyboardInterrupt:
             logger.error("interrupted: the same command goes on from the last snapshot, if there is one")
@@ -99,7 +100,9 @@ def captions(
         start = Start(default_init(data))
     recipe = read_recipe(config or RECIPES / default_recipe(start), CaptionsRecipe)
     run(
-        lambda world: prepare_captions(data, recipe, start, cache=cache, world=world),
+        lambda world: prepare_captions(
+            data, recipe, start, name=out.resolve().name, cache=cache, world=world
+        ),
         out,
         save_seconds,
     )
@@ -118,7 +121,11 @@ def scst(
     """Train a captioner on CIDEr-D itself: self-critical sequence training of a checkpoint."""
     say()
     recipe = read_recipe(config, ScstRecipe)
-    run(lambda world: prepare_scst(data, init, recipe, cache=cache, world=world), out, save_seconds)
+    run(
+        lambda world: prepare_scst(data, init, recipe, name=out.resolve().name, cache=cache, world=world),
+        out,
+        save_seconds,
+    )
 
 
 @command
@@ -200,6 +207,8 @@ def evaluate(
     say("%(message)s")
     if (checkpoint is None) == (server is None):
         raise typer.BadParameter("one of --checkpoint and --server is needed")
+    for file in filter(None, (out, report)):
+        check_writable(file.parent)
     asked = Asked(data, split, checkpoint, server, name, options or [], spice)
     return evaluate_and_write(asked, history, out=out, report=report)
 
@@ -231,6 +240,7 @@ def say(form: str = "%(asctime)s %(message)s") -> None:
 
 def run(prepare: Callable[[World], Stage], out: Path, save_seconds: float) -> None:
     """Join the other processes, if there are some, and run a stage to its end."""
+    check_writable(out)
     with join_world() as world:
         if not world.first:
             logging.getLogger().setLevel(logging.ERROR)

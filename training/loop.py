@@ -48,7 +48,6 @@ class Loop:
     def run(self) -> None:
         """Do all steps that are left."""
         plan, first = self.stage.plan, self.world.first
-        self.out.mkdir(parents=True, exist_ok=True)  # now, and not after hours
         done = self.resume()
         journal = Journal.until(self.out / FILE, done)
         with (

@@ -6,7 +6,6 @@ from statistics import mean
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bench.heatmaps.scores import Scores, deletion_insertion, points_at, rank_correlation
 from bench.heatmaps.shapes import Scene, draw_scene
@@ -15,6 +14,7 @@ from model.explain.explainer import Explainer
 from model.explain.explanation import MEANINGS, Method
 from model.explain.target import CaptionTarget
 from model.image import to_tensor
+from training.progress import Progress
 
 RANDOM = "random"
 """The map of noise that each method has to beat."""
@@ -34,21 +34,25 @@ def compare(captioner: Captioner, randomised: Captioner, scenes: Sequence[Scene]
     names: list[Method | None] = [None, *MEANINGS]
     found: list[list[tuple[bool, float, float, float]]] = [[] for _ in names]
     torch.manual_seed(0)
-    for scene in tqdm(scenes, desc="explaining", leave=False):
-        photo = to_tensor(scene.picture, captioner.image_config)
-        ids = captioner.tokenizer.encode(scene.caption)
-        target = CaptionTarget(captioner.model, ids, [range(index, index + 1) for index in range(len(ids))])
-        for name, rows in zip(names, found, strict=True):
-            if name is None:
-                grid = captioner.model.config.encoder.grid
-                maps, others = torch.rand(2, len(ids), grid, grid)
-            else:
-                maps = maps_of(captioner, photo, scene.caption, name)
-                others = maps_of(randomised, photo, scene.caption, name)
-            for word, box in scene.boxes.items():
-                pointing = points_at(maps[word], box, captioner.model.config.encoder.patch_size)
-                areas = deletion_insertion(target, word, photo, maps[word])
-                rows.append((pointing, *areas, rank_correlation(maps[word], others[word])))
+    with Progress("explaining", len(scenes), "scene") as progress:
+        for scene in scenes:
+            photo = to_tensor(scene.picture, captioner.image_config)
+            ids = captioner.tokenizer.encode(scene.caption)
+            target = CaptionTarget(
+                captioner.model, ids, [range(index, index + 1) for index in range(len(ids))]
+            )
+            for name, rows in zip(names, found, strict=True):
+                if name is None:
+                    grid = captioner.model.config.encoder.grid
+                    maps, others = torch.rand(2, len(ids), grid, grid)
+                else:
+                    maps = maps_of(captioner, photo, scene.caption, name)
+                    others = maps_of(randomised, photo, scene.caption, name)
+                for word, box in scene.boxes.items():
+                    pointing = points_at(maps[word], box, captioner.model.config.encoder.patch_size)
+                    areas = deletion_insertion(target, word, photo, maps[word])
+                    rows.append((pointing, *areas, rank_correlation(maps[word], others[word])))
+            progress.advance()
     return {
         name or RANDOM: Scores(len(rows), *map(mean, zip(*rows, strict=True)))
         for name, rows in zip(names, found, strict=True)

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
 
 from bench.heatmaps.shapes import SIDE, draw_scene, word_tokenizer
 from model.captioner import Captioner
@@ -17,6 +16,7 @@ from model.config import GPT2Config, ModelConfig, VisionConfig
 from model.image import ImageConfig, to_tensor
 from model.network import CaptionModel
 from model.options import GenerationOptions
+from training.progress import Progress
 
 PATCH = 12
 """Side of a patch in pixels: 8 × 8 of them."""
@@ -66,16 +66,18 @@ def trained(steps: int, seed: int) -> Captioner:
     pixels, tokens, known = examples(captioner, SCENES, random.Random(seed))
     optimizers, schedules = optimizers_for(model, steps)
     order = torch.cat([torch.randperm(SCENES) for _ in range(steps * BATCH // SCENES + 1)])
-    for chosen in tqdm(order[: steps * BATCH].view(steps, BATCH), desc="training", leave=False):
-        logits = model(pixels[chosen], tokens[chosen, :-1])
-        counted = known[chosen]
-        loss = F.cross_entropy(logits[counted], tokens[chosen, 1:][counted])
-        model.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
+    with Progress("training", steps, "step") as progress:
+        for chosen in order[: steps * BATCH].view(steps, BATCH):
+            logits = model(pixels[chosen], tokens[chosen, :-1])
+            counted = known[chosen]
+            loss = F.cross_entropy(logits[counted], tokens[chosen, 1:][counted])
+            model.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                schedule.step()
+            progress.advance(loss=loss.item())
     model.eval()
     return captioner
 
@@ -100,7 +102,11 @@ def optimizers_for(model: CaptionModel, steps: int) -> tuple[list[Optimizer], li
 
 def examples(captioner: Captioner, number: int, chance: random.Random) -> tuple[Tensor, Tensor, Tensor]:
     """Draw pixels (N, 3, height, width), tokens (N, T + 1) and which next tokens count (N, T)."""
-    scenes = [draw_scene(chance) for _ in tqdm(range(number), desc="drawing", leave=False)]
+    scenes = []
+    with Progress("drawing", number, "scene") as progress:
+        for _ in range(number):
+            scenes.append(draw_scene(chance))
+            progress.advance()
     pixels = torch.stack([to_tensor(scene.picture, captioner.image_config) for scene in scenes])
     tokens = torch.zeros(number, LENGTH + 1, dtype=torch.long)  # 0 starts, ends and fills
     known = torch.zeros(number, LENGTH, dtype=torch.bool)

@@ -1,7 +1,5 @@
 """A photo and its caption → a heatmap for each word. `Explainer.explain` is the whole flow."""
 
-import copy
-
 import torch
 from torch import Tensor
 
@@ -70,7 +68,8 @@ class Explainer:
         tokens = tuple(Token(piece, 0.0, one) for piece, one in zip(pieces, ids, strict=True))
         positions = [word.tokens for word in words_of(Caption(caption.text, 0.0, tokens))]
         most = self.bounds.max_words
-        if method == "integrated_gradients":
+        gradients = method == "integrated_gradients"
+        if gradients:
             most = min(most, self.bounds.max_passes // GRADIENT_STEPS)
         explained = positions[:most]
 
@@ -80,9 +79,7 @@ class Explainer:
         if not explained:
             return Explanation(caption, words, method, (), grid, part)
         seen = photo[:, : grid[0] * patch, : grid[1] * patch].clone()
-        model = self.captioner.model
-        if method == "integrated_gradients" and model.encoder.norm.weight.dtype != torch.float32:
-            model = copy.deepcopy(model).float()  # for the time of this explanation
+        model = self.captioner.in_float32() if gradients else self.captioner.model
         target = CaptionTarget(model, ids, explained)
         if method == "attention":
             maps = mean_attention(target, seen)

@@ -1,14 +1,17 @@
+import hashlib
 import json
 import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 from safetensors.torch import load, load_file
 
 from archive.build import CONFIG, build, verify
+from archive.card import Card
 from archive.errors import ArchiveError
 from archive.origin import Origin
 from archive.stage import ROOT
@@ -30,6 +33,7 @@ def test_the_archive_holds_what_a_worker_needs_and_no_more(archive: Path) -> Non
     assert top == {"MAR-INF", "captioner_handler.py", "checkpoint", "handler", "model", "model-config.yaml"}
     assert {Path(name).suffix for name in names} == {".json", ".py", ".yaml", ".safetensors"}
     assert "handler/captioner_handler.py" not in names  # once, at the top
+    assert {"handler/parse/request.py", "model/explain/explainer.py"} <= set(names)  # folders in folders
 
 
 @pytest.mark.parametrize(
@@ -79,13 +83,66 @@ def test_a_dinov2_is_packed_with_photos_smaller_than_its_config_says(
     assert build(Origin.of_folder(tmp_path / "dinov2"), "dinov2", "1.0", tmp_path).is_file()
 
 
+CARD = """---
+license: other
+license_name: only-for-looking
+---
+# Looker
+
+## Licence limits
+
+For **looking** only.
+
+### Why
+
+The data say so.
+
+## Data
+
+Nine photos – of cafés.
+
+## Recipe
+
+```sh
+# no heading, and no end of the section
+make train
+```
+
+## Scores
+
+None.
+"""
+
+
 def test_the_manifest_says_where_the_weights_are_from(checkpoint: Path, tmp_path: Path) -> None:
     copy = tmp_path / "my-captioner"
     shutil.copytree(checkpoint, copy)
-    (copy / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# A card\n")
+    (copy / "README.md").write_text(CARD, encoding="utf-8")
     with zipfile.ZipFile(build(Origin.of_folder(copy), "tiny", "1.0", tmp_path)) as packed:
         manifest = json.loads(packed.read("MAR-INF/MANIFEST.json"))
-    assert (manifest["source"], manifest["license"]) == ("local folder", "cc-by-4.0")
+        packed_digest = hashlib.sha256(packed.read("checkpoint/model.safetensors")).hexdigest()
+    assert (manifest["source"], manifest["license"]) == ("local folder", "only-for-looking")
+    assert manifest["provenance"] == {
+        "weights_sha256": packed_digest,
+        "checkpoint": "Looker",
+        "licence_note": "For **looking** only.\n\n### Why\n\nThe data say so.",
+        "data": "Nine photos – of cafés.",
+        "recipe": "```sh\n# no heading, and no end of the section\nmake train\n```",
+    }
+
+
+def test_what_no_card_says_is_left_out(checkpoint: Path, archive: Path) -> None:
+    with zipfile.ZipFile(archive) as packed:
+        manifest = json.loads(packed.read("MAR-INF/MANIFEST.json"))
+    digest = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
+    assert manifest["license"] == "not stated"
+    assert manifest["provenance"] == {"weights_sha256": digest}
+
+
+def test_a_checkpoint_of_the_hub_is_named_as_it_is_there(checkpoint: Path) -> None:
+    notes = Origin(checkpoint, "owner/tiny@abc", Card(name="A title")).notes(checkpoint / "config.json")
+    assert notes["source"] == "owner/tiny@abc"
+    assert cast(dict[str, str], notes["provenance"])["checkpoint"] == "owner/tiny"
 
 
 def test_what_does_not_work_does_not_replace_what_does(checkpoint: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ try:
     origin = Origin.of(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
 except ArchiveError as error:
     sys.exit(f"error: {error}")
-print(origin.source, origin.licence, *sorted(path.name for path in origin.folder.iterdir()))
+print(origin.source, origin.card.licence, *sorted(path.name for path in origin.folder.iterdir()))
 """
 
 

@@ -36,7 +36,11 @@ def as_base64(seed: int, size: tuple[int, int] = (48, 40)) -> str:
     return base64.b64encode(photo(seed, size)).decode()
 
 
-MANIFEST = {"model": {"modelName": "tiny", "modelVersion": "2.1", "handler": "captioner_handler.py"}}
+ORIGIN = {"source": "local folder", "license": "mit", "provenance": {"weights_sha256": "abc"}}
+MANIFEST = {
+    "model": {"modelName": "tiny", "modelVersion": "2.1", "handler": "captioner_handler.py"},
+    **ORIGIN,
+}
 CONFIG = {"maxWorkers": 1, "captioner": {"dtype": "float32", "max_pixels": 10_000}}
 
 

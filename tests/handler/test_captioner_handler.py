@@ -18,7 +18,7 @@ from model.explain.explainer import Explainer
 from model.explain.explanation import Explanation, Method
 from model.image import MAX_SCANS
 from model.options import GenerationOptions
-from tests.handler.conftest import Item, NewContext, as_base64, ask, body
+from tests.handler.conftest import ORIGIN, Item, NewContext, as_base64, ask, body
 from tests.model.test_jpeg import with_scans
 from tests.tiny import photo
 
@@ -87,7 +87,7 @@ def test_the_photos_of_a_batch_share_one_run_of_the_encoder(
     assert encoded == [4, 1, 1]
 
 
-WISHES: list[dict[str, object]] = [
+ASKED: list[dict[str, object]] = [
     {},
     {"num_beams": 1, "num_captions": 1},
     {"num_beams": 4, "num_captions": 4},
@@ -106,7 +106,7 @@ def test_each_photo_gets_what_it_would_have_got_alone(
     handler: CaptionerHandler, new_context: NewContext
 ) -> None:
     items: list[Item] = [
-        {"body": {"image": as_base64(seed), "options": wish}} for seed in (0, 1) for wish in WISHES
+        {"body": {"image": as_base64(seed), "options": options}} for seed in (0, 1) for options in ASKED
     ]
     items.insert(5, {"body": {"image": as_base64(7), "options": {"num_beams": 99}}})
     items.insert(9, body(8) | {"body": bytearray(b"no photo")})
@@ -331,11 +331,11 @@ def test_an_error_while_decoding_costs_its_own_group_alone(
     [
         "handler.captioner_handler.parse_request",
         "handler.captioner_handler.prepare",
-        "handler.jobs.decode",
-        "handler.jobs.read_wish",
-        "handler.answers.photo_body",
-        "handler.answers.Explainer",
-        "handler.captioner_handler.answer_jobs",
+        "handler.prepare.decode",
+        "handler.parse.request.photo_request",
+        "handler.reply.photo_body",
+        "handler.explain.Explainer",
+        "handler.captioner_handler.run",
         "handler.captioner_handler.request_reply",
     ],
 )
@@ -347,7 +347,7 @@ def test_a_defect_anywhere_gives_500_and_no_exception(
 
     monkeypatch.setattr(place, fail)
     replies = ask(handler, new_context, [body(0) | {"explain": b"true"}, body(1)], describe="False")
-    everywhere = place != "handler.answers.Explainer"
+    everywhere = place != "handler.explain.Explainer"
     assert [status for status, _ in replies] == [500, 500 if everywhere else 200]
 
 
@@ -355,6 +355,7 @@ def test_describe_says_how_captions_are_made(handler: CaptionerHandler, new_cont
     [(status, reply)] = ask(handler, new_context, [{}], describe="True")
     assert status == 200
     assert reply["model"] == {"name": "tiny", "version": "2.1"}
+    assert {name: reply[name] for name in ORIGIN} == ORIGIN
     assert reply["options"]["num_beams"] == handler.captioner.options.num_beams
     assert reply["limits"] == handler.settings.described_limits()
     assert reply["runtime"] == {"dtype": "float32", "threads": torch.get_num_threads()}
@@ -372,7 +373,7 @@ def test_a_client_is_not_told_what_the_operator_is(
     handler: CaptionerHandler, new_context: NewContext, item: Item, headers: dict[str, str]
 ) -> None:
     [(_, reply)] = ask(handler, new_context, [item], describe="True", **headers)
-    assert not reply.keys() & {"limits", "options", "runtime"}
+    assert not reply.keys() & {"limits", "options", "runtime", *ORIGIN}
 
 
 def test_the_scans_of_a_photo_are_not_blamed_on_the_pixels_of_others(

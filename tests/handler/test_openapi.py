@@ -9,12 +9,13 @@ import yaml
 from jsonschema_rs import Draft202012Validator
 
 from handler.captioner_handler import CaptionerHandler
-from handler.fields import FIELDS, from_headers
-from handler.json_body import IMAGE_KEYS
-from handler.kserve import KEYS, LONGEST_ID, OUTPUTS, TENSOR_KEYS
-from handler.response import CLIENT_ERRORS, INTERNAL
+from handler.errors import CLIENT_ERRORS, INTERNAL
+from handler.parse.check import EXPLANATION, photo_request
+from handler.parse.fields import FIELDS, from_headers
+from handler.parse.json_body import IMAGE_KEYS
+from handler.parse.tensors import KEYS, LONGEST_ID, OUTPUTS, TENSOR_KEYS
+from handler.policy import Policy
 from handler.settings import Settings
-from handler.wish import EXPLANATION, read_wish
 from model.captioner import MAX_PROMPT
 from model.errors import OptionError
 from model.explain.explainer import MAX_CHARACTERS
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = yaml.safe_load((ROOT / "handler" / "openapi.yaml").read_text(encoding="utf-8"))
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 SETTINGS = Settings.from_yaml(yaml.safe_load((ROOT / "archive" / "model-config.yaml").read_text()))
+POLICY = Policy(GenerationOptions(max_new_tokens=64), SETTINGS.limits, SETTINGS.max_photos)
 
 
 def allowed(name: str, value: object) -> bool:
@@ -37,7 +39,7 @@ def allowed(name: str, value: object) -> bool:
     if name == "num_captions":
         fields["num_beams"] = 16
     try:
-        read_wish(fields, GenerationOptions(max_new_tokens=64), SETTINGS)
+        photo_request(b"a photo", fields, "image", POLICY)
     except OptionError as error:
         return error.field != name  # refused, but not for this
     return True

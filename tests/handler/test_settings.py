@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 
+from handler.policy import Policy
 from handler.settings import KEYS, Settings, SettingsError
 from model.explain.bounds import ExplainBounds
 from model.image import MAX_PIXELS
@@ -19,7 +20,7 @@ def test_the_file_that_ships_is_valid() -> None:
     assert settings.dtype is None
     assert (settings.max_photos, settings.max_pixels) == (8, MAX_PIXELS)
     assert settings.limits == {"num_beams": 16, "num_captions": 16, "max_new_tokens": 64}
-    settings.check_limits(GenerationOptions().replace(**settings.options))
+    Policy(GenerationOptions().replace(**settings.options), settings.limits, settings.max_photos)
 
 
 def test_a_reply_stays_below_what_ends_the_worker() -> None:

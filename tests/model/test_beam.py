@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.beam import beam_search
-from model.options import INTEGERS, GenerationOptions
+from model.options import GenerationOptions
 
 START = 0
 
@@ -117,9 +117,8 @@ def exhaustive(world: World, image: int, options: GenerationOptions, ends: set[i
     ],
 )
 def test_wide_beams_find_what_exhaustive_search_finds(
-    options: GenerationOptions, ends: list[int], seed: int, monkeypatch: pytest.MonkeyPatch
+    options: GenerationOptions, ends: list[int], seed: int
 ) -> None:
-    monkeypatch.setattr("model.options.INTEGERS", {**INTEGERS, "num_beams": (1, None)})  # 108 here
     world, images, longest = World(seed, vocabulary=4), 2, 4
     wide = options.replace(num_beams=4 * 3 ** (longest - 1), num_captions=5, max_new_tokens=longest)
     prompt = torch.full((images, 1), START)

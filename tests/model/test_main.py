@@ -76,8 +76,8 @@ def test_captions_begin_with_a_prompt(
     [
         (["--checkpoint", "nowhere"], "nowhere is not a folder"),
         (["--beams", "2", "--captions", "3"], "num_captions: 3 is more than num_beams (2)"),
-        (["--beams", "0"], "num_beams: 0 is not an integer from 1 to 16"),
-        (["--captions", "0"], "num_captions: 0 is not an integer from 1 to 16"),
+        (["--beams", "0"], "num_beams: 0 is not an integer of at least 1"),
+        (["--captions", "0"], "num_captions: 0 is not an integer of at least 1"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

@@ -12,7 +12,7 @@ from model.options import GenerationOptions
 from tests.model.hugging_face import PAD, START, random_model, random_pixels
 
 BAD: list[tuple[str, object]] = [
-    *(("num_beams", value) for value in (0, -1, 17, 1.5, "3", True, None, math.nan, [2], 10**1000)),
+    *(("num_beams", value) for value in (0, -1, 1.5, "3", True, None, math.nan, [2])),
     *(("num_captions", value) for value in (0, -1, 5, 1.0, "1", True, None)),
     *(("max_new_tokens", value) for value in (0, -20, 2.0, "9", True, None, math.inf)),
     *(("min_new_tokens", value) for value in (-1, 21, 1.0, "1", True, None)),
@@ -27,7 +27,7 @@ BAD: list[tuple[str, object]] = [
     *(("temperature", value) for value in (0, 0.0, -1, 11, math.nan, "1", True, None)),
     *(("top_k", value) for value in (-1, 1.0, "5", True, None)),
     *(("top_p", value) for value in (0, -0.1, 1.01, math.nan, "0.5", True, None)),
-    *(("seed", value) for value in (-1, 2**32, 1.0, "7", True)),
+    *(("seed", value) for value in (-1, 2**32, 1.0, "7", True, 10**1000)),
     ("num_beam", 2),
     ("", 1),
 ]

@@ -1,4 +1,4 @@
-"""Sampling: transformers' distribution, drawn from as it says, and never dependent on the batch."""
+"""Sampling: transformers' distribution, drawn from as it says."""
 
 import itertools
 import math
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from model.batch import Delivery, Order, caption_batch
 from model.captioner import Caption, Captioner
 from model.options import GenerationOptions
 from model.sampling import draw, filtered, sample
@@ -105,21 +104,6 @@ def photos(captioner: Captioner) -> list[Tensor]:
 
 def texts(found: list[tuple[Caption, ...]]) -> list[list[str]]:
     return [[caption.text for caption in captions] for captions in found]
-
-
-def test_the_same_seed_gives_the_same_caption_whatever_the_batch(
-    captioner: Captioner, photos: list[Tensor]
-) -> None:
-    orders = [Order(pixels, SAMPLE.replace(num_captions=3, seed=seed)) for seed, pixels in enumerate(photos)]
-    company = [Order(pixels, GenerationOptions(num_beams=2)) for pixels in photos]
-    alone = [caption_batch(captioner, [order])[0] for order in orders]
-    together = caption_batch(captioner, [*company, *orders[::-1]])[: len(company) - 1 : -1]
-    for one, other in zip(alone, together, strict=True):
-        assert isinstance(one, Delivery)
-        assert isinstance(other, Delivery)
-        assert one.captions == other.captions  # to the last bit of their scores
-    said = {caption.text for one in alone if isinstance(one, Delivery) for caption in one.captions}
-    assert len(said) > 24
 
 
 def test_another_seed_gives_another_caption(captioner: Captioner, photos: list[Tensor]) -> None:

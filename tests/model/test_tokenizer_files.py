@@ -36,13 +36,21 @@ def test_word_pieces(word_pieces: Path, sentence: str) -> None:
     assert len(ours.pieces(tokens)) == len(tokens)
 
 
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published files are not here")
-@pytest.mark.parametrize("sentence", ["a dog runs", " A man's café — 30 %!", "犬 🐕‍🦺", "", "x<|endoftext|>"])
-def test_byte_level_pairs(tmp_path: Path, sentence: str) -> None:
+@pytest.fixture(scope="module")
+def byte_level(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, GPT2Tokenizer]:
+    """What the engine and transformers make of the published pair of files, read once."""
+    if not PUBLISHED.is_dir():
+        pytest.skip("the published files are not here")
+    folder = tmp_path_factory.mktemp("byte-level")
     for name in ("vocab.json", "merges.txt"):
-        shutil.copy(PUBLISHED / name, tmp_path)
-    ours = Tokenizer.from_folder(tmp_path)
+        shutil.copy(PUBLISHED / name, folder)
     theirs = GPT2Tokenizer(vocab=str(PUBLISHED / "vocab.json"), merges=str(PUBLISHED / "merges.txt"))
+    return Tokenizer.from_folder(folder), theirs
+
+
+@pytest.mark.parametrize("sentence", ["a dog runs", " A man's café — 30 %!", "犬 🐕‍🦺", "", "x<|endoftext|>"])
+def test_byte_level_pairs(byte_level: tuple[Tokenizer, GPT2Tokenizer], sentence: str) -> None:
+    ours, theirs = byte_level
     ids = theirs.encode(sentence)
     assert ours.encode(sentence) == ids
     assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=True)

@@ -11,7 +11,7 @@ import requests
 from serving import process
 from serving.access import KEY_FILE, access_key
 from serving.errors import ServingError
-from tests.serving.conftest import Server
+from serving.temporary import Server
 from tests.serving.test_predictions import ask_grpc
 from tests.tiny import photo
 
@@ -101,6 +101,8 @@ def test_describe_reaches_the_handler(server: Server) -> None:
     assert described["batchSize"] == 8
     assert described["customizedMetadata"]["model"] == {"name": "tiny", "version": "1.0"}
     assert described["customizedMetadata"]["runtime"]["threads"] >= 1
+    assert described["customizedMetadata"]["license"] == "not stated"
+    assert len(described["customizedMetadata"]["provenance"]["weights_sha256"]) == 64
 
 
 @pytest.mark.parametrize("path", ["/predictions/tiny", "/tiny/predict", "/v1/models/tiny:predict"])

@@ -19,7 +19,8 @@ from serving.access import KEY_FILE
 from serving.config import ServerConfig
 from serving.errors import ServingError
 from serving.startup import check, failure, start
-from tests.serving.conftest import ROOT, Server
+from serving.temporary import Server
+from tests.serving.conftest import ROOT
 from tests.tiny import photo
 
 
@@ -105,6 +106,17 @@ def test_a_full_disk_is_named_as_what_is_wrong(
     (folder / process.LOGS).mkdir(parents=True)
     (folder / process.LOGS / "server.log").write_text("java.io.IOException: No space left on device\n")
     assert failure(folder, "tiny.mar cannot be read").startswith("the disk is full: java.io.IOException")
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(
+    new_folder: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = new_folder()
+    config = ServerConfig.from_file(folder / "config.properties")
+    check(folder, config, ["tiny"])
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder or mode == os.R_OK)
+    with pytest.raises(ServingError, match=rf"^{folder} cannot be written to, and TorchServe keeps "):
+        check(folder, config, ["tiny"])
 
 
 def test_check_says_whether_a_server_can_start(new_folder: Callable[[], Path], server: Server) -> None:
@@ -197,7 +209,7 @@ def test_start_shows_a_caption_and_stop_lets_requests_finish(
     folder = new_folder()
     started = run(folder, "start", "--sample", str(sample))
     assert (started.returncode, started.stderr) == (0, "")
-    server = Server(folder, ServerConfig.from_file(folder / "config.properties"))
+    server = Server(folder, "tiny", ServerConfig.from_file(folder / "config.properties"), 0)
     caption = json.loads(run(folder, "caption", str(sample)).stdout)["caption"]
     assert f"{sample}: {caption} (score " in started.stdout
     assert server.url in started.stdout

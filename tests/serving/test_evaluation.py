@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from model.captioner import Captioner
-from tests.serving.conftest import Server
+from serving.temporary import Server
 from tests.training.tiny_data import write_data
 from training.data.captions import read_captions
 from training.errors import ScoringError
@@ -13,7 +13,11 @@ from training.evaluation.served import KEY_VARIABLE, caption_with_server, key_fo
 
 
 def test_server_archive_and_checkpoint_caption_alike(
-    server: Server, archive: Path, captioner: Captioner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    archive: Path,
+    captioner: Captioner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     photos = read_captions(write_data(tmp_path, [[f"caption {index}"] for index in range(12)]), "dev")

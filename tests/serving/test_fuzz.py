@@ -4,7 +4,7 @@ from fuzz.campaign import captions
 from fuzz.run import EVERY, GOOD, Good, run
 from fuzz.target import Target
 from model.captioner import Captioner
-from tests.serving.conftest import Server
+from serving.temporary import Server
 from tests.serving.test_predictions import expected
 from tests.tiny import photo
 
@@ -12,7 +12,7 @@ CASES = 200
 
 
 def test_bad_requests_get_errors_and_good_photos_their_captions(server: Server, captioner: Captioner) -> None:
-    target = Target(server.root, server.config, "tiny")
+    target = Target(server)
     good = [Good(photo(seed), expected(captioner, seed)) for seed in range(8)]
     worker = target.worker().pid
     outcome = run(target, "0", range(CASES), good, lambda: None)

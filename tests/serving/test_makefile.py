@@ -21,7 +21,7 @@ esac
 def clone(tmp_path: Path) -> Path:
     """A clone with everything in place but an archive."""
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("requirements.txt", "requirements-dev.txt", "serving/inference.proto"):
+    for name in ("requirements.txt", "requirements.lock", "requirements-dev.txt", "serving/inference.proto"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / ".venv" / "bin").mkdir(parents=True)

@@ -17,7 +17,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.serving.conftest import ROOT, Server
+from serving.temporary import Server
+from tests.serving.conftest import ROOT
 from tests.tiny import photo
 
 TEXT = (ROOT / "handler" / "openapi.yaml").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import requests
 from model.captioner import Captioner
 from serving.inference_pb2 import PredictionsRequest
 from serving.inference_pb2_grpc import InferenceAPIsServiceStub
-from tests.serving.conftest import Server
+from serving.temporary import Server
 from tests.tiny import photo
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.conftest import ROOT, Server
+from serving.temporary import Server
+from tests.serving.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)

@@ -10,7 +10,7 @@ import requests
 
 from model.captioner import Captioner
 from serving.client import caption_over_grpc, caption_over_http
-from tests.serving.conftest import Server
+from serving.temporary import Server
 from tests.serving.test_predictions import ask_grpc
 from tests.tiny import photo
 

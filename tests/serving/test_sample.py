@@ -12,7 +12,8 @@ from serving.access import access_key
 from serving.client import caption_over_grpc, caption_over_http
 from serving.config import ServerConfig
 from serving.startup import start
-from tests.serving.conftest import ROOT, write_config
+from serving.temporary import write_properties
+from tests.serving.conftest import ROOT
 
 SAMPLE = (ROOT / "examples" / "dog.jpg").read_bytes()
 
@@ -20,7 +21,7 @@ SAMPLE = (ROOT / "examples" / "dog.jpg").read_bytes()
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("shipped")
-    write_config(folder)
+    write_properties(folder)
     build(Origin.of_folder(ROOT / "checkpoints" / "flickr8k-coco"), "captioner", "1.0", folder)
     start(folder, Path("config.properties"), ["captioner"], lambda _: None)
     yield folder

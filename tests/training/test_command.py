@@ -15,9 +15,12 @@ import yaml
 from safetensors import SafetensorError
 
 from model.errors import CheckpointError
+from tests.tiny import write_tiny_checkpoint
+from tests.training.stages.test_scst import RECIPE as SCST_RECIPE
 from tests.training.tiny_data import RECIPE, write_data
 from training import __main__ as command
 from training.errors import INTERRUPTED, DataError
+from training.output import check_writable
 
 
 def merge_fails(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
@@ -35,7 +38,8 @@ def merge_fails(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
     [
         (DataError("no photos"), 1, "no photos"),
         (CheckpointError("no weights"), 1, "no weights"),
-        (FileExistsError(17, "File exists", "runs"), 1, "[Errno 17] File exists: 'runs'"),
+        (FileExistsError(17, "File exists", "runs"), 1, "runs: File exists"),
+        (OSError("no name for it"), 1, "no name for it"),
         (SafetensorError("No space left on device"), 1, "No space left on device"),
         (KeyboardInterrupt(), INTERRUPTED, "interrupted: the same command goes on from the last snapshot"),
     ],
@@ -50,6 +54,36 @@ def test_what_ends_a_command_is_one_line(
     assert merge_fails(monkeypatch, error) == status
     (line,) = caplog.messages
     assert line.startswith(message)
+
+
+@pytest.mark.parametrize("place", ["file", "file/out", "/proc/out"])
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=rf"^{tmp_path / place} cannot be written to: [A-Z]"):
+        check_writable(tmp_path / place)
+    check_writable(tmp_path / "new" / "folder")
+    assert not list((tmp_path / "new" / "folder").iterdir())
+
+
+def test_a_read_only_folder_is_told_before_anything_is_decoded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, init = write_data(tmp_path / "data"), write_tiny_checkpoint(tmp_path / "init")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "scst.yaml").write_text(SCST_RECIPE)
+    (tmp_path / "file").touch()
+    given = ["--data", str(data), "--out", str(tmp_path / "file")]
+    cache = ["--cache", str(tmp_path / "cache")]
+    stages: list[list[str]] = [
+        ["captions", "--config", str(tmp_path / "recipe.yaml"), *cache],
+        ["scst", "--init", str(init), "--config", str(tmp_path / "scst.yaml"), *cache],
+        ["text"],
+    ]
+    for stage in stages:
+        caplog.clear()
+        assert command.main([*stage, *given]) == 1
+        assert caplog.messages == [f"{tmp_path / 'file'} cannot be written to: File exists"]
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

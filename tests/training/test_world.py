@@ -191,7 +191,9 @@ def _every_stage(rank: int, port: int, folder: Path) -> None:
 
 def make_scst(folder: Path, world: World) -> Stage:
     recipe = read_recipe(folder / "scst.yaml", ScstRecipe)
-    return prepare_scst(folder / "data", folder / "checkpoint", recipe, cache=folder / "cache", world=world)
+    return prepare_scst(
+        folder / "data", folder / "checkpoint", recipe, name="out", cache=folder / "cache", world=world
+    )
 
 
 def make_text(folder: Path, world: World) -> Stage:

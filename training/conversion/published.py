@@ -36,6 +36,7 @@ class PublishedEncoder:
     config: VisionConfig
     image: ImageConfig
     weights: dict[str, Tensor]
+    folder: Path  # where it lies here
 
 
 def is_published(start: Path) -> bool:
@@ -66,7 +67,7 @@ def read_published(start: Path, size: int) -> PublishedEncoder:
     config = replace(config, image_size=size)
     if weights[POSITIONS].shape[1] != 1 + config.grid**2:
         weights[POSITIONS] = stretch_positions(weights[POSITIONS], config.grid, config.grid)
-    return PublishedEncoder(config, _image(folder, size), weights)
+    return PublishedEncoder(config, _image(folder, size), weights, folder)
 
 
 def encoder_weights(stored: Mapping[str, Weight], config: VisionConfig, misfit: str) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ def summed_caption_loss(
         counted = part != PADDING
         hidden.append(model.decoder.hidden(inputs[rows, : part.shape[1]], cross, None)[counted])  # (N, C)
         wanted.append(part[counted])
-    logits = model.decoder.logits(torch.cat(hidden))  # (all that count, V)
+    logits = model.decoder.head(torch.cat(hidden))  # (all that count, V)
     return F.cross_entropy(logits.float(), torch.cat(wanted), label_smoothing=smoothing, reduction="sum")
 
 

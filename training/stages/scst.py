@@ -28,6 +28,7 @@ from training.data.batches import (
 from training.data.folder import load_data
 from training.data.views import ViewsRecipe
 from training.evaluation.dev import DevCaptions
+from training.model_card import Ancestor, model_card
 from training.optimizers import OptimizerRecipe, averaged, make_optimizers
 from training.stage import Measured, Part, Plan
 from training.stages.caption_objective import summed_caption_loss
@@ -212,10 +213,15 @@ class Scst:
         return replace(self.start, model=cast(CaptionModel, self.average.module))
 
 
-def prepare_scst(data: Path, init: Path, recipe: ScstRecipe, *, cache: Path, world: World) -> Scst:
-    """Load the captioner in `init` and the data that it is to be trained on further."""
+def prepare_scst(data: Path, init: Path, recipe: ScstRecipe, *, name: str, cache: Path, world: World) -> Scst:
+    """Load the captioner in `init` and the data that it is to be trained on further.
+
+    `name` is that of the captioner in its model card.
+    """
     start = load_start(init, recipe.max_tokens)
     found = load_data(data, start.image, cache)
+    parts = [Ancestor.of("checkpoint", init, init)]
+    start = replace(start, card=model_card(name, parts, data, found, recipe))
     captions = found.train[0]
     split = tokenised(found.train, start)
     split = with_views(split, start, recipe.views, recipe.augmentation, seed=recipe.seed, cache=cache)

@@ -36,7 +36,7 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Targets (R, T) → log-probability of each that is no padding (N,), and its row (N,)."""
     counted = targets != PADDING
-    logits = decoder.logits(decoder.hidden(inputs_of(targets, start), cross, None)[counted])
+    logits = decoder.head(decoder.hidden(inputs_of(targets, start), cross, None)[counted])
     return -F.cross_entropy(logits.float(), targets[counted], reduction="none"), counted.nonzero()[:, 0]
 
 

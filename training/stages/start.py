@@ -27,6 +27,7 @@ from training.data.problems import Problems
 from training.data.vocabulary import digest, end_token, learn_vocabulary
 from training.errors import DataError, RecipeError
 from training.evaluation.dev import DevCaptions
+from training.model_card import Ancestor, model_card
 from training.stages.captions import Captions, CaptionsRecipe
 from training.stages.frozen import with_views
 from training.stages.initialise import initialise
@@ -58,6 +59,12 @@ class Start:
                 "a checkpoint to start from brings its encoder and decoder: give one or the other"
             )
 
+    def parts(self, published: PublishedEncoder | None) -> list[Ancestor]:
+        """Describe all of it by its model cards; `published` is the encoder where that is such a one."""
+        given = {"checkpoint": self.init, "encoder": self.encoder, "decoder": self.decoder, "stem": self.stem}
+        places = {"encoder": published.folder} if published else {}
+        return [Ancestor.of(role, path, places.get(role, path)) for role, path in given.items() if path]
+
 
 def default_init(data: Path) -> Path | None:
     """Choose what to start from where nothing is said: the weights that ship, for a folder of few photos."""
@@ -83,9 +90,12 @@ def default_recipe(start: Start) -> str:
 
 
 def prepare_captions(
-    data: Path, recipe: CaptionsRecipe, start: Start, *, cache: Path, world: World
+    data: Path, recipe: CaptionsRecipe, start: Start, *, name: str, cache: Path, world: World
 ) -> Captions:
-    """Read a data folder and make the network that learns it; `cache` keeps the decoded photos."""
+    """Read a data folder and make the network that learns it; `cache` keeps the decoded photos.
+
+    `name` is that of the captioner in its model card.
+    """
     network = None if start.init is None else old_network(recipe, start.init)
     published = None
     if start.encoder is not None and is_published(start.encoder):
@@ -112,6 +122,7 @@ def prepare_captions(
     if start.decoder is not None:
         load_part(network.model.decoder, start.decoder, "decoder")
         check_vocabulary(start.decoder, network.tokenizer)
+    network = replace(network, card=model_card(name, start.parts(published), data, found, recipe))
     Captioner(network).check_options(network.options)  # now, and not at the first report
     split = with_views(
         tokenised(found.train, network),
@@ -139,8 +150,8 @@ def new_network(
     vocabulary = learn_vocabulary(texts, recipe.decoder.vocab_size)
     end = end_token(vocabulary)
     decoder = replace(recipe.decoder, vocab_size=vocabulary.get_vocab_size())
-    torch.manual_seed(recipe.seed)
     model = CaptionModel(ModelConfig(encoder, decoder, end, (end,), end))
+    torch.manual_seed(recipe.seed)  # now: building it drew numbers, too
     initialise(model)
     image = ImageConfig(size=(encoder.image_size,) * 2)
     if published is not None:
@@ -187,7 +198,7 @@ def load_part(part: nn.Module, path: Path, name: str) -> None:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{name} {path} cannot be read: {error}") from None
-    wanted = part.state_dict()
+    wanted = dict(part.named_parameters())  # the output layer is the token embedding: it is there once
     if isinstance(part, Encoder):
         stored = _stretched(part, stored)
     faults = [f"{key} is unknown" for key in stored if key not in wanted]
@@ -199,7 +210,7 @@ def load_part(part: nn.Module, path: Path, name: str) -> None:
     ]
     if faults:
         raise DataError(f"{name} {path} is another network's: {_listed(faults)}")
-    part.load_state_dict(stored)
+    part.load_state_dict(stored, strict=False)
 
 
 def check_vocabulary(path: Path, tokenizer: Tokenizer) -> None:

@@ -67,62 +67,28 @@ class TextRecipe:
                 raise ValueError(f"{name}: at least 0 is needed")
 
 
-class TextBlock(nn.Module):
-    """A decoder block without its cross-attention; the layers are the block's own."""
-
-    def __init__(self, block: GPT2Block) -> None:
-        super().__init__()
-        self.norm_self = block.norm_self
-        self.self_attention = block.self_attention
-        self.norm_mlp = block.norm_mlp
-        self.mlp = block.mlp
-        self.dropout = block.dropout
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(R, T, C) → (R, T, C)."""
-        x = x + self.dropout(self.self_attention(self.norm_self(x), None))
-        out: Tensor = x + self.dropout(self.mlp(self.norm_mlp(x)))
-        return out
-
-
-class LanguageModel(nn.Module):
-    """A decoder that sees no photo: it shares all layers but the cross-attention."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        super().__init__()
-        self.embedding = decoder.embedding
-        self.blocks = nn.ModuleList(TextBlock(block) for block in cast(Iterable[GPT2Block], decoder.blocks))
-        self.head = decoder.head
-
-    def forward(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        """Token ids (R, T) → logits (wanted, V) of what follows the positions marked in `wanted` (R, T)."""
-        x = self.embedding(tokens, 0)
-        for block in self.blocks:
-            x = block(x)
-        logits: Tensor = self.head(x[wanted], self.embedding.tokens.weight)
-        return logits
-
-
 def blind_decoder(config: GPT2Config) -> Decoder:
-    """Make a new decoder whose cross-attention adds nothing, whatever the photo."""
+    """Make a new decoder whose cross-attention adds nothing, whatever the photo, and is not trained."""
     decoder = gpt2_decoder(config, tied=True)
     initialise(decoder)
     for block in cast(Iterable[GPT2Block], decoder.blocks):
         nn.init.zeros_(block.cross_attention.out.weight)
+        block.norm_cross.requires_grad_(False)
+        block.cross_attention.requires_grad_(False)
     return decoder
 
 
-def text_loss(model: LanguageModel, rows: Rows, end: int, most: int, world: World) -> tuple[Tensor, int]:
+def text_loss(model: Decoder, rows: Rows, end: int, most: int, world: World) -> tuple[Tensor, int]:
     """Mean cross-entropy of the next token in nats, and how many count: up to `most` of a caption."""
     inputs, targets = (tensor.to(world.device) for tensor in caption_rows(rows, end, most))
     wanted = targets != PADDING
     with world.autocast():
-        logits = model(inputs, wanted)
+        logits = model.head(model.hidden(inputs, None, None)[wanted])
     return F.cross_entropy(logits.float(), targets[wanted]), int(wanted.sum())
 
 
 @torch.no_grad()
-def perplexity(model: LanguageModel, rows: Rows, end: int, most: int, world: World) -> float:
+def perplexity(model: Decoder, rows: Rows, end: int, most: int, world: World) -> float:
     """Exp of the mean loss of a token over all captions; 1 would be knowing each beforehand."""
     model.eval()
     rows = sorted(rows, key=len)
@@ -160,8 +126,7 @@ class Text:
         )
         torch.manual_seed(recipe.seed)
         config = replace(recipe.decoder, vocab_size=vocabulary.get_vocab_size())
-        self.decoder = blind_decoder(config).to(world.device)
-        self.network = LanguageModel(self.decoder)
+        self.network = blind_decoder(config).to(world.device)
         self.optimizers = make_optimizers([(self.network, 1.0)], recipe.optimizer)
         self._batches: tuple[int, Batches] | None = None  # of an epoch, which is costly to draw
 
@@ -191,7 +156,11 @@ class Text:
 
     def write(self, out: Path) -> None:
         """Write the decoder's weights, from which caption training starts, and the vocabulary's SHA-256."""
-        save_file(self.decoder.state_dict(), out / "decoder.aside", {"vocabulary": digest(self.vocabulary)})
+        save_file(
+            dict(self.network.named_parameters()),
+            out / "decoder.aside",
+            {"vocabulary": digest(self.vocabulary)},
+        )
         (out / "decoder.aside").replace(out / "decoder.safetensors")
 
 

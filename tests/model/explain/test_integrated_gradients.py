@@ -1,6 +1,9 @@
 """Integrated gradients: a known answer, their completeness axiom, and any number format."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from model.errors import ExplanationTimeout
 from model.explain.bounds import ExplainBounds
 from model.explain.explainer import Explainer
 from model.explain.integrated_gradients import integrated_gradients
+from model.network import CaptionModel
 from tests.model.explain.spot import PATCH, SpotModel, brightness, spot_target
 from tests.tiny import photo, write_tiny_checkpoint
 
@@ -55,6 +59,39 @@ def test_gradients_are_of_float32_whatever_the_models_format(tiny_folder: Path) 
         maps.append(torch.stack([heatmap.values for heatmap in found.heatmaps]))
     torch.testing.assert_close(*maps)
     assert half.model.encoder.norm.weight.dtype == torch.bfloat16  # its own weights stay as they are
+
+
+def test_explanations_share_one_float32_copy(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are asked for at once, and whatever mode the threads that ask run in."""
+    half = Captioner.from_folder(tiny_folder, dtype=torch.bfloat16)
+    whole = Captioner(load_checkpoint(tiny_folder))
+    whole.model.bfloat16().float()  # rounded weights, whole numbers
+    pixels = [half.preprocess(photo(seed)) for seed in range(4)]
+    copied: list[object] = []
+    deepcopy = copy.deepcopy
+
+    def counted(what: object, *rest: dict[int, object]) -> object:
+        if isinstance(what, CaptionModel):
+            copied.append(what)
+        return deepcopy(what, *rest)
+
+    monkeypatch.setattr(copy, "deepcopy", counted)
+    together = Barrier(len(pixels))
+
+    def maps(captioner: Captioner, photo: torch.Tensor) -> torch.Tensor:
+        explainer = Explainer(captioner)
+        with torch.inference_mode():
+            caption = explainer.given(photo, "a dog runs")
+            if captioner is half:
+                together.wait(10)
+            found = explainer.explain(photo, caption, "integrated_gradients")
+        return torch.stack([heatmap.values for heatmap in found.heatmaps])
+
+    with ThreadPoolExecutor(len(pixels)) as threads:
+        of_half = list(threads.map(lambda one: maps(half, one), pixels))
+    assert copied == [half.model]
+    torch.testing.assert_close(of_half, [maps(whole, one) for one in pixels])
+    assert copied == [half.model]  # a float32 model is its own copy
 
 
 def test_time_is_bounded(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTForImageClassification, ViTModel
 
+from archive.card import Card
 from model.checkpoint import load_checkpoint
 from model.encoder import Encoder
 from model.errors import CaptionerError, WeightsError
@@ -86,6 +87,7 @@ def test_a_vit_alone_or_in_a_classifier(tmp_path: Path, kind: type[ViTModel]) ->
 
 def test_a_captioner_is_trained_on_it_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = dinov2(tmp_path / "encoder")
+    (tmp_path / "encoder" / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# Eyes\n")
     monkeypatch.setattr(start, "PUBLISHED_SIZE", 28)
     recipe = yaml.safe_load(RECIPE) | {"epochs": 1, "report_epochs": 1, "encoder_rate": 0.0}
     del recipe["encoder"]
@@ -96,8 +98,11 @@ def test_a_captioner_is_trained_on_it_and_saved(tmp_path: Path, monkeypatch: pyt
     found = load_checkpoint(tmp_path / "out" / "checkpoint")
     assert found.model.config.encoder.layer_scale
     assert found.image.size == (28, 28)
-    weight = theirs.embeddings.patch_embeddings.projection.weight.half().float()
+    weight = theirs.embeddings.patch_embeddings.projection.weight.half().float().flatten(1)
     assert torch.equal(found.model.encoder.embedding.projection.weight, weight)
+    card = Card.of_folder(tmp_path / "out" / "checkpoint")
+    assert card.licence == "cc-by-nc-4.0"
+    assert "encoder `Eyes`: licence cc-by-nc-4.0" in (card.limits or "")
 
 
 def broken(folder: Path, **fields: object) -> Path:
@@ -171,9 +176,11 @@ def test_a_repository_of_the_hub_is_trained_on(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = load_checkpoint(tmp_path / "out" / "checkpoint")
     assert (found.image.size, found.image.mean) == ((224, 224), (0.485, 0.456, 0.406))
-    learned, start = found.model.encoder.embedding.projection.weight, theirs.embeddings.patch_embeddings
-    torch.testing.assert_close(learned, start.projection.weight, rtol=0, atol=0.05)  # one step of training
-    assert not torch.equal(learned, start.projection.weight)
+    learned = found.model.encoder.embedding.projection.weight
+    start = theirs.embeddings.patch_embeddings.projection.weight.flatten(1)
+    torch.testing.assert_close(learned, start, rtol=0, atol=0.05)  # one step of training
+    assert not torch.equal(learned, start)
+    assert "- encoder `owner/tiny`" in (Card.of_folder(tmp_path / "out" / "checkpoint").recipe or "")
 
 
 def test_a_repository_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -59,6 +59,15 @@ def result(tmp_path: Path) -> dict[str, Any]:
     return found
 
 
+def test_a_file_that_cannot_be_written_is_told_before_any_photo_is_captioned(
+    run: Run, checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    assert run("--checkpoint", checkpoint, "--report", tmp_path / "file" / "report.html") == 1
+    assert caplog.messages == [f"{tmp_path / 'file'} cannot be written to: File exists"]
+    assert not (tmp_path / "scores.json").exists()
+
+
 def test_a_checkpoint_folder_is_scored(
     run: Run, checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from serving.config import ServerConfig
-from tests.serving.conftest import write_config
+from serving.temporary import write_properties
 from tests.training.tiny_data import write_data
 from training.data.captions import CaptionSet, read_captions
 from training.errors import ScoringError
@@ -189,7 +189,7 @@ def test_a_url_is_needed(url: str) -> None:
 def test_the_key_of_this_server_goes_to_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(served.KEY_VARIABLE, raising=False)
     assert key_for("http://localhost:1", tmp_path)() is None  # no server was ever configured here
-    write_config(tmp_path)
+    write_properties(tmp_path)
     own = ServerConfig.from_file(tmp_path / "config.properties").inference
     expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     content = {"inference": {"key": "secret", "expiration time": expires}}
@@ -205,7 +205,7 @@ def test_the_key_of_this_server_goes_to_it_alone(tmp_path: Path, monkeypatch: py
 
 def test_a_missing_key_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(served.KEY_VARIABLE, raising=False)
-    write_config(tmp_path)
+    write_properties(tmp_path)
     own = ServerConfig.from_file(tmp_path / "config.properties").inference
     with pytest.raises(ScoringError, match=r"no key in key_file\.json"):
         key_for(own.url, tmp_path)()

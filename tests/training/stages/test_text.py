@@ -9,7 +9,6 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
-from safetensors.torch import load_file
 
 from model.config import GPT2Config
 from model.gpt2 import gpt2_decoder
@@ -22,7 +21,8 @@ from training.errors import DataError, RecipeError, SnapshotError
 from training.loop import Loop
 from training.recipe import read_recipe
 from training.stages import text as command
-from training.stages.text import LanguageModel, Text, TextRecipe, blind_decoder, perplexity
+from training.stages.start import load_part
+from training.stages.text import Text, TextRecipe, blind_decoder, perplexity
 
 CONFIG = GPT2Config(vocab_size=50, n_positions=12, n_embd=16, n_layer=2, n_head=2)
 ROWS = [[1 + (start + step) % 40 for step in range(3 + start % 5)] for start in range(40)]
@@ -86,9 +86,9 @@ def test_batches_hold_every_caption_once_with_little_padding() -> None:
 def test_the_decoder_starts_as_the_language_model_whatever_the_photo() -> None:
     torch.manual_seed(0)
     decoder = blind_decoder(CONFIG)
-    model = LanguageModel(decoder).eval()
-    for parameter in model.parameters():  # anything it may learn
-        torch.nn.init.normal_(parameter, std=0.3)
+    for parameter in decoder.parameters():  # anything it may learn
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
     tokens = torch.randint(50, (6, 7))
     wanted = torch.rand(6, 7) < 0.5
     captioner = gpt2_decoder(CONFIG, tied=True).eval()
@@ -96,11 +96,11 @@ def test_the_decoder_starts_as_the_language_model_whatever_the_photo() -> None:
     for seed in range(2):
         photos = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(seed))
         logits = captioner(tokens, captioner.cross_keys_values(photos))
-        torch.testing.assert_close(logits[wanted], model(tokens, wanted))
+        torch.testing.assert_close(logits[wanted], decoder.eval()(tokens, None)[wanted])
 
 
 def test_the_photo_is_heard_from_the_first_step_of_caption_training() -> None:
-    decoder = blind_decoder(CONFIG)
+    decoder = blind_decoder(CONFIG).requires_grad_()
     decoder(
         torch.randint(50, (2, 4)), decoder.cross_keys_values(torch.randn(2, 5, 16))
     ).square().sum().backward()
@@ -111,13 +111,13 @@ def test_the_photo_is_heard_from_the_first_step_of_caption_training() -> None:
 
 def test_perplexity_weighs_every_token_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    model = LanguageModel(blind_decoder(CONFIG))
+    model = blind_decoder(CONFIG)
     monkeypatch.setattr(command, "HELD_OUT_BATCH", 3)
     by_hand = []
     for row in ROWS[:7]:
         framed = torch.tensor([[0, *row, 0]])
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model.eval()(framed[:, :-1], torch.ones(1, len(row) + 1, dtype=torch.bool))
+            logits = model.eval()(framed[:, :-1], None)[0]
         logprobs = logits.detach().double().log_softmax(-1).numpy()
         by_hand += [-logprobs[place, target] for place, target in enumerate([*row, 0])]
     assert perplexity(model, ROWS[:7], end=0, most=12, world=ALONE) == pytest.approx(
@@ -135,7 +135,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: p
     def run(name: str, rows: list[list[int]] = ROWS) -> dict[str, torch.Tensor]:
         stage = Text(recipe, vocabulary, rows, [], ALONE)
         Loop(stage, ALONE, tmp_path / name, save_seconds=-1).run()
-        return stage.decoder.state_dict()
+        return stage.network.state_dict()
 
     whole = run("whole")
     save, calls = Loop.save, 0
@@ -185,9 +185,9 @@ def test_the_command_writes_a_decoder_for_caption_training(
         assert len(file.metadata()["vocabulary"]) == 64
     config = GPT2Config(vocabulary.get_vocab_size(), n_positions=48, n_embd=32, n_layer=2, n_head=2)
     decoder = gpt2_decoder(config, tied=True)
-    decoder.load_state_dict(load_file(tmp_path / "out" / "decoder.safetensors"))
+    load_part(decoder, tmp_path / "out" / "decoder.safetensors", "decoder")
     rows = [vocabulary.encode(normalise(caption)).ids for caption in CAPTIONS]
-    measured = perplexity(LanguageModel(decoder), rows, end=0, most=40, world=ALONE)
+    measured = perplexity(decoder, rows, end=0, most=40, world=ALONE)
     assert measured < 4  # 54 after one epoch
     assert re.search(rf"^epoch 12 of 12: loss \S+, perplexity {measured:.4f}$", caplog.messages[-1])
 

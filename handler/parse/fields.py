@@ -1,50 +1,61 @@
-"""The fields of a request beside the photo: their names, and their values from text or JSON.
+"""The fields of a request beside the photo: the table of them, and their values from text or JSON.
 
 The names are the same in a JSON body, in multipart fields, in the inputs of gRPC and, with
 `X-Caption-` before them, in HTTP headers. Whether a value is allowed is judged later, in
-`handler.wish`: what is no number in text stays text, which no bound of a number allows.
+`handler.parse.check`: what is no number in text stays text, which no bound of a number allows.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from enum import Enum
 from reprlib import repr as short
+from typing import get_args
 from urllib.parse import unquote
 
 from handler.errors import RequestError
+from handler.photo import Form
+from handler.policy import REQUEST_OPTIONS
+from model.captioner import MAX_PROMPT
+from model.explain.explainer import MAX_CHARACTERS
+from model.explain.explanation import MEANINGS
+from model.option import Kind, Option
 from model.options import nearest
 
-
-class Kind(Enum):
-    """What a field's value is."""
-
-    INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-    NUMBER = re.compile(r"[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,3})?")
-    SWITCH = re.compile(r"(?i:true|false)")  # of early_stopping the two that are no text
-    TEXT = re.compile(r"(?!)")
-
-
-FIELDS: Mapping[str, Kind] = {
-    "num_beams": Kind.INTEGER,
-    "num_captions": Kind.INTEGER,
-    "max_new_tokens": Kind.INTEGER,
-    "min_new_tokens": Kind.INTEGER,
-    "length_penalty": Kind.NUMBER,
-    "early_stopping": Kind.SWITCH,
-    "no_repeat_ngram_size": Kind.INTEGER,
-    "repetition_penalty": Kind.NUMBER,
-    "do_sample": Kind.SWITCH,
-    "temperature": Kind.NUMBER,
-    "top_k": Kind.INTEGER,
-    "top_p": Kind.NUMBER,
-    "seed": Kind.INTEGER,
-    "prompt": Kind.TEXT,
-    "timings": Kind.SWITCH,
-    "explain": Kind.SWITCH,
-    "method": Kind.TEXT,
-    "form": Kind.TEXT,
-    "caption": Kind.TEXT,
+FIELDS: Mapping[str, Option] = {
+    **REQUEST_OPTIONS,
+    "prompt": Option(
+        Kind.TEXT,
+        "What captions begin with, as the tokenizer reads it: in lower case perhaps.",
+        most=MAX_PROMPT,
+    ),
+    "timings": Option(Kind.BOOLEAN, "Tell how long the parts of the work took."),
+    "explain": Option(
+        Kind.BOOLEAN,
+        "Add heatmaps of the caption's words; the default is `true` at the URLs for explanations, "
+        "else `false`.",
+    ),
+    "method": Option(
+        Kind.TEXT,
+        "With `explain`: how heatmaps are computed; `occlusion` by default.",
+        choices=tuple(MEANINGS),
+    ),
+    "form": Option(
+        Kind.TEXT,
+        "With `explain`: a PNG a word, one PNG of all words, or numbers; `png` by default.",
+        choices=get_args(Form),
+    ),
+    "caption": Option(
+        Kind.TEXT, "With `explain`: explain this caption instead of finding one.", most=MAX_CHARACTERS
+    ),
 }
+"""The engine's options, and what else a request may ask for."""
+
+PATTERNS: Mapping[Kind, re.Pattern[str]] = {
+    Kind.INTEGER: re.compile(r"[+-]?[0-9]{1,18}"),
+    Kind.NUMBER: re.compile(r"[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,3})?"),
+    Kind.BOOLEAN: re.compile(r"(?i:true|false)"),  # of early_stopping the two that are no text
+    Kind.TEXT: re.compile(r"(?!)"),
+}
+"""What is read as a value of its kind; all else stays text."""
 
 HEADER = "x-caption-"
 
@@ -61,11 +72,11 @@ def value_of(name: str, value: object) -> object:
             raise RequestError("is no UTF-8 text", name) from None
     if not isinstance(value, str):
         return value
-    kind = FIELDS[name]
-    if not kind.value.fullmatch(value.strip()):
+    kind = FIELDS[name].kind
+    if not PATTERNS[kind].fullmatch(value.strip()):
         return value
     text = value.strip().lower()
-    if kind is Kind.SWITCH:
+    if kind is Kind.BOOLEAN:
         return text == "true"
     return int(text) if kind is Kind.INTEGER else float(text)
 
@@ -95,7 +106,7 @@ def from_headers(headers: Mapping[str, object]) -> dict[str, object]:
         if header.lower().startswith(HEADER) and isinstance(value, str):
             name = header[len(HEADER) :].lower().replace("-", "_")
             check_name(name)
-            fields[name] = value_of(name, unquoted(name, value) if FIELDS[name] is Kind.TEXT else value)
+            fields[name] = value_of(name, unquoted(name, value) if FIELDS[name].kind is Kind.TEXT else value)
     return fields
 
 

@@ -6,23 +6,34 @@ from typing import Any
 
 import pytest
 
-from handler.entries import Entry, Form, Request
 from handler.errors import RequestError
-from handler.request import parse_request
+from handler.parse.base64_photo import decoded_photo
+from handler.parse.check import photo_request
+from handler.parse.request import form_fields, parse_request
+from handler.photo import BodyFormat, ParsedRequest, PhotoRequest
+from handler.policy import Policy
+from model.errors import OptionError
+from model.options import GenerationOptions
 
 PHOTO = b"\x89PNG and more"
 BASE64 = base64.b64encode(PHOTO).decode()
+POLICY = Policy(GenerationOptions(), max_photos=3)
 Item = dict[str, object]
 
 
-def parse(item: Item, headers: dict[str, object] | None = None) -> Request:
-    return parse_request(item, {"explain": "False"} | (headers or {}), photos=3)
+def parse(item: Item, headers: dict[str, object] | None = None) -> ParsedRequest:
+    return parse_request(item, {"explain": "False"} | (headers or {}), POLICY)
 
 
-def only(request: Request) -> Entry:
-    (entry,) = request.entries
-    assert isinstance(entry, Entry)
-    return entry
+def only(request: ParsedRequest) -> PhotoRequest:
+    (photo,) = request.photos
+    assert isinstance(photo, PhotoRequest)
+    return photo
+
+
+def asked(where: str = "image", **fields: object) -> PhotoRequest:
+    """What is asked of PHOTO by these fields alone."""
+    return photo_request(PHOTO, fields, where, POLICY)
 
 
 def as_body(document: object) -> list[Item]:
@@ -34,8 +45,8 @@ def as_body(document: object) -> list[Item]:
 @pytest.mark.parametrize("field", ["body", "image", "data"])
 def test_the_photo_is_found_in_each_field(field: str) -> None:
     request = parse({field: bytearray(PHOTO)})
-    assert (request.form, only(request).photo) == (Form.SINGLE, PHOTO)
-    assert only(request).fields == {"explain": False}
+    assert request.format is BodyFormat.SINGLE
+    assert only(request) == asked()
 
 
 @pytest.mark.parametrize(
@@ -52,35 +63,57 @@ def test_the_photo_is_found_in_each_field(field: str) -> None:
 @pytest.mark.parametrize("key", ["image", "data"])
 def test_json_holds_base64_or_a_data_url(key: str, image: object) -> None:
     for item in as_body({key: image, "options": {"num_beams": 2}}):
-        assert only(parse(item)).photo == PHOTO
-        assert only(parse(item)).fields == {"explain": False, "num_beams": 2}
+        assert only(parse(item)) == asked(key, num_beams=2)
 
 
 def test_several_photos_share_and_replace_fields() -> None:
     instances: list[object] = [
         {"image": BASE64, "options": {"num_beams": 4}},
         BASE64,
-        {"b64": BASE64, "seed": 1},
+        {"b64": BASE64, "length_penalty": 2},
     ]
     for item in as_body({"instances": instances, "options": {"num_beams": 2}, "timings": True}):
         request = parse(item)
-        assert request.form is Form.INSTANCES
-        assert [entry.photo for entry in request.entries if isinstance(entry, Entry)] == [PHOTO] * 3
-        shared = {"explain": False, "num_beams": 2, "timings": True}
-        assert [entry.fields for entry in request.entries if isinstance(entry, Entry)] == [
-            shared | {"num_beams": 4},
-            shared,
-            shared | {"seed": 1},
-        ]
+        assert request.format is BodyFormat.INSTANCES
+        assert request.photos == (
+            asked("instances[0].image", num_beams=4, timings=True),
+            asked("instances[1]", num_beams=2, timings=True),
+            asked("instances[2].b64", num_beams=2, timings=True, length_penalty=2),
+        )
 
 
 def test_a_wrong_instance_is_its_own_error() -> None:
     request = parse({"body": {"instances": [BASE64, {"image": "***"}, {"image": BASE64, "beams": 1}]}})
-    first, second, third = request.entries
-    assert isinstance(first, Entry)
+    first, second, third = request.photos
+    assert isinstance(first, PhotoRequest)
     assert str(second) == "instances[1].image: is not valid base64"
     assert isinstance(third, RequestError)
     assert third.field == "beams"
+
+
+def test_a_value_that_is_not_allowed_is_its_photos_own_error() -> None:
+    instances = parse({"body": {"instances": [{"image": BASE64, "num_beams": 99}, BASE64]}})
+    tensors = parse({"body": {"inputs": [tensor(parameters={"num_beams": 99}), tensor()]}})
+    for request in (instances, tensors):
+        first, second = request.photos
+        assert isinstance(first, OptionError)
+        assert first.field == "num_beams"
+        assert isinstance(second, PhotoRequest)
+
+
+@pytest.mark.parametrize("place", ["json_body", "tensors"])
+def test_a_defect_costs_the_other_photos_nothing(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_once(value: object, where: str) -> bytes:
+        if where.endswith("[0]"):
+            raise MemoryError
+        return decoded_photo(value, where)
+
+    monkeypatch.setattr(f"handler.parse.{place}.decoded_photo", fail_once)
+    several = tensor(shape=[2], data=[BASE64] * 2)
+    body = {"instances": [BASE64] * 2} if place == "json_body" else {"inputs": [several]}
+    first, second = parse({"body": body}).photos
+    assert isinstance(first, MemoryError)
+    assert isinstance(second, PhotoRequest)
 
 
 def tensor(**changes: object) -> dict[str, Any]:
@@ -96,18 +129,16 @@ def test_tensors_hold_photos() -> None:
     }
     for item in as_body(document):
         request = parse(item)
-        assert (request.form, request.id, request.outputs) == (Form.INFER, "seven", ("caption",))
-        assert [entry.fields["num_beams"] for entry in request.entries if isinstance(entry, Entry)] == [
-            2,
-            2,
-            3,
-        ]
-        assert all(isinstance(entry, Entry) and entry.photo == PHOTO for entry in request.entries)
+        assert (request.format, request.id, request.outputs) == (BodyFormat.TENSORS, "seven", ("caption",))
+        assert request.photos == (
+            asked("inputs[0].data[0]", num_beams=2),
+            asked("inputs[0].data[1]", num_beams=2),
+            asked("inputs[1].data[0]", num_beams=3),
+        )
 
 
 def test_text_is_read_as_the_field_needs_it() -> None:
-    item: Item = {"image": bytearray(PHOTO)}
-    texts = {
+    texts: Item = {
         "num_beams": b"3",
         "max_new_tokens": "12",
         "length_penalty": b" -0.5 ",
@@ -119,9 +150,7 @@ def test_text_is_read_as_the_field_needs_it() -> None:
         "seed": b"1.5",
         "timings": b"yes",
     }
-    fields = only(parse(item | dict(texts.items()))).fields
-    assert fields == {
-        "explain": False,
+    assert form_fields({"image": bytearray(PHOTO)} | texts) == {
         "num_beams": 3,
         "max_new_tokens": 12,
         "length_penalty": -0.5,
@@ -134,9 +163,10 @@ def test_text_is_read_as_the_field_needs_it() -> None:
         "seed": "1.5",
         "timings": "yes",
     }
-    with_object = only(parse(item | {"options": bytearray(b'{"num_beams": 3}'), "seed": b"4"})).fields
-    assert with_object == {"explain": False, "num_beams": 3, "seed": 4}
-    assert only(parse(item | {"options": {"num_beams": 3}})).fields["num_beams"] == 3
+    photo: Item = {"image": bytearray(PHOTO)}
+    with_object = photo | {"options": bytearray(b'{"num_beams": 3}'), "length_penalty": b"2"}
+    assert only(parse(with_object)) == asked(num_beams=3, length_penalty=2.0)
+    assert only(parse(photo | {"options": {"num_beams": 3}})) == asked(num_beams=3)
 
 
 def test_headers_are_the_defaults_of_the_body() -> None:
@@ -146,25 +176,26 @@ def test_headers_are_the_defaults_of_the_body() -> None:
         "x-caption-form": {"content-type": "a field of multipart with this name"},
         "Accept": "*/*",
     }
-    raw = only(parse({"body": bytearray(PHOTO)}, headers)).fields
-    assert raw == {"explain": False, "num_beams": 3, "prompt": "café 100%"}
+    raw = only(parse({"body": bytearray(PHOTO)}, headers))
+    assert raw == asked(num_beams=3, prompt="café 100%")
     for item in as_body({"image": BASE64, "options": {"num_beams": 4}}):
-        assert only(parse(item, headers)).fields["num_beams"] == 4
+        assert only(parse(item, headers)) == asked(num_beams=4, prompt="café 100%")
     both: Item = {"image": bytearray(PHOTO), "num_beams": b"5"}
-    assert only(parse(both, headers)).fields["num_beams"] == 5
+    assert only(parse(both, headers)) == asked(num_beams=5, prompt="café 100%")
 
 
 def test_the_url_asks_for_an_explanation_and_a_field_does() -> None:
     item: Item = {"body": {"instances": [BASE64]}}
     assert parse(item, {"explain": "True"}).explained
-    assert only(parse(item, {"explain": "True"})).fields["explain"] is True
+    assert only(parse(item, {"explain": "True"})).explanation is not None
     assert not parse(item, {"explain": {"content-type": ""}}).explained
-    assert only(parse({"image": bytearray(PHOTO), "explain": b"true"})).fields["explain"] is True
+    assert only(parse({"image": bytearray(PHOTO), "explain": b"true"})).explanation is not None
+    assert only(parse(item)).explanation is None
 
 
 def test_the_query_of_an_old_url_is_read_beside_json() -> None:
     item: Item = {"model_name": "captioner", "num_beams": "2", "body": {"image": BASE64}}
-    assert only(parse(item)).fields == {"explain": False, "num_beams": 2}
+    assert only(parse(item)) == asked(num_beams=2)
 
 
 @pytest.mark.parametrize(
@@ -253,8 +284,8 @@ def test_anything_but_a_photo_is_refused(item: Item, message: str) -> None:
 
 def test_a_wrong_element_of_a_tensor_is_its_own_error() -> None:
     request = parse({"body": {"inputs": [tensor(shape=[-1], data=[BASE64, 3])]}})
-    assert isinstance(request.entries[0], Entry)
-    assert str(request.entries[1]).startswith("inputs[0].data[1]: holds no photo")
+    assert isinstance(request.photos[0], PhotoRequest)
+    assert str(request.photos[1]).startswith("inputs[0].data[1]: holds no photo")
 
 
 def test_an_unknown_header_is_refused() -> None:

@@ -12,7 +12,7 @@ WHITE_SPACE = dict.fromkeys(code for code in range(0x10000) if chr(code).isspace
 LONGEST_PREFIX = 200  # characters of a data: URL before its data
 
 
-def from_json(value: object, where: str) -> bytes:
+def decoded_photo(value: object, where: str) -> bytes:
     """Decode base64, a data: URL or `{"b64": base64}`; raises RequestError naming `where`."""
     if isinstance(value, dict) and set(value) == {"b64"}:
         value, where = value["b64"], f"{where}.b64"

@@ -17,8 +17,8 @@ batch would cost about a thirtieth of the batch's time."""
 STATM = Path("/proc/self/statm")
 
 
-class Heap:
-    """The heap of this process; where the C library is not glibc, nothing is done."""
+class Memory:
+    """The memory of this process; where the C library is not glibc, nothing is done."""
 
     def __init__(self) -> None:
         gc.collect()

@@ -2,23 +2,29 @@
 
 import json
 import math
+import re
+from dataclasses import replace
 from http import HTTPStatus
 
 import pytest
 
-from handler.entries import Entry, Form, Request
-from handler.errors import Busy, ReplyTooLarge, RequestError
-from handler.response import CLIENT_ERRORS, error_body, error_reply, photo_body, request_reply, status_of
+from handler import errors
+from handler.errors import CLIENT_ERRORS, Busy, ReplyTooLarge, RequestError, status_of
+from handler.photo import BodyFormat, ParsedRequest, PhotoRequest, PhotoResult, Timings
+from handler.reply import error_body, error_reply, photo_body, request_reply
 from model.captioner import Caption, Token
 from model.errors import ExplanationTimeout, ImageTooLarge, NotAnImage, OptionError
+from model.options import GenerationOptions
 
 CAPTIONS = (
     Caption("a café", -0.5, (Token("a", -0.25, 1), Token(" café", -0.75, 2))),
     Caption("a dog", -0.9, (Token("a", -0.25, 1), Token(" dog", -1.55, 3))),
 )
 MODEL = {"name": "captioner", "version": "1.0"}
-ENTRY = Entry(b"a photo", {}, "instances[0]")
-ANSWER: dict[str, object] = {"caption": "a dog", "score": -0.9}
+PHOTO = PhotoRequest(b"a photo", GenerationOptions(), where="instances[0]")
+TIMINGS = Timings(decode=1.23456, encode=2.0)
+RESULT = PhotoResult(CAPTIONS[1:], TIMINGS)
+SAID = photo_body(PHOTO, RESULT)
 
 
 def words(*texts: str) -> list[dict[str, object]]:
@@ -36,7 +42,8 @@ def words(*texts: str) -> list[dict[str, object]]:
 
 
 def test_captions_become_the_promised_object() -> None:
-    reply = request_reply(Request(Form.SINGLE, (ENTRY,)), [photo_body(CAPTIONS, None, None)], MODEL)
+    result = PhotoResult(CAPTIONS, TIMINGS)
+    reply = request_reply(ParsedRequest(BodyFormat.SINGLE, (PHOTO,)), [result], MODEL)
     assert reply.status == HTTPStatus.OK
     assert json.loads(reply.body) == {
         "caption": "a café",
@@ -61,16 +68,17 @@ def test_captions_become_the_promised_object() -> None:
 
 
 def test_timings_and_explanation_are_there_where_asked_for() -> None:
-    body = photo_body(CAPTIONS, {"method": "attention"}, {"decode": 1.23456, "explain": 0.0})
-    assert body["timings"] == {"decode": 1.23, "explain": 0.0}
+    result = PhotoResult(CAPTIONS, TIMINGS, {"method": "attention"})
+    body = photo_body(replace(PHOTO, timings=True), result)
+    assert body["timings"] == {"decode": 1.23, "encode": 2.0, "generate": 0.0, "explain": 0.0}
     assert body["explanation"] == {"method": "attention"}
 
 
 @pytest.mark.parametrize("score", [math.nan, -math.inf])
 def test_a_number_that_json_lacks_is_refused(score: float) -> None:
-    body = photo_body((Caption("a", score, ()),), None, None)
+    result = PhotoResult((Caption("a", score, ()),), TIMINGS)
     with pytest.raises(ValueError, match="JSON compliant"):
-        request_reply(Request(Form.SINGLE, (ENTRY,)), [body], {})
+        request_reply(ParsedRequest(BodyFormat.SINGLE, (PHOTO,)), [result], {})
 
 
 @pytest.mark.parametrize(
@@ -91,8 +99,8 @@ def test_what_the_client_did_wrong_is_said(error: Exception, code: int, kind: st
     if field != "instances[0]":
         reply = error_reply(error)
         assert (reply.status, json.loads(reply.body)) == (code, {"error": expected})
-    entry = ENTRY if field else RequestError("")
-    reply = request_reply(Request(Form.SINGLE, (entry,)), [error], MODEL)
+    photo = PHOTO if field else error
+    reply = request_reply(ParsedRequest(BodyFormat.SINGLE, (photo,)), [error], MODEL)
     assert (reply.status, json.loads(reply.body)) == (code, {"error": expected})
 
 
@@ -101,6 +109,12 @@ def test_a_special_case_of_an_error_is_that_error(kind: type[Exception]) -> None
     special = type("Special", (kind,), {"__init__": lambda self: None})()
     assert status_of(special) == CLIENT_ERRORS[kind][0]
     assert error_body(special, None)["error"]["type"] == CLIENT_ERRORS[kind][1]
+
+
+def test_the_list_of_errors_is_complete() -> None:
+    listed = re.findall(r"^    (\w+) +(\d{3}) (\w+)", errors.__doc__ or "", re.MULTILINE)
+    known = {kind.__name__: (str(code.value), told) for kind, (code, told) in CLIENT_ERRORS.items()}
+    assert {name: (code, told) for name, code, told in listed} == known
 
 
 def test_an_internal_error_points_to_the_log() -> None:
@@ -112,49 +126,60 @@ def test_an_internal_error_points_to_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "status"),
+    ("results", "status"),
     [
-        ([ANSWER, NotAnImage("no")], 200),
-        ([NotAnImage("no"), ANSWER], 200),
+        ([RESULT, NotAnImage("no")], 200),
+        ([NotAnImage("no"), RESULT], 200),
         ([NotAnImage("no"), RequestError("what")], 415),
         ([RequestError("what"), NotAnImage("no")], 400),
     ],
 )
-def test_several_photos_succeed_where_one_does(
-    answers: list[dict[str, object] | Exception], status: int
-) -> None:
-    for form, explained in ((Form.INSTANCES, False), (Form.INSTANCES, True), (Form.INFER, False)):
-        reply = request_reply(Request(form, (ENTRY, ENTRY), explained), answers, MODEL)
+def test_several_photos_succeed_where_one_does(results: list[PhotoResult | Exception], status: int) -> None:
+    for form, explained in (
+        (BodyFormat.INSTANCES, False),
+        (BodyFormat.INSTANCES, True),
+        (BodyFormat.TENSORS, False),
+    ):
+        reply = request_reply(ParsedRequest(form, (PHOTO, PHOTO), explained), results, MODEL)
         assert reply.status == status
         body = json.loads(reply.body)
-        if form is Form.INFER and status != 200:
+        if form is BodyFormat.TENSORS and status != 200:
             assert list(body) == ["error"]
             assert body["error"]["code"] == status
             continue
-        if form is Form.INFER:
+        if form is BodyFormat.TENSORS:
             text = [json.loads(one) for one in body["outputs"][2]["data"]]
             assert [one.get("caption", "") for one in text] == body["outputs"][0]["data"]
         else:
             text = body["explanations" if explained else "predictions"]
-        failed = [isinstance(answer, Exception) for answer in answers]
+        failed = [isinstance(result, Exception) for result in results]
         assert ["error" in one for one in text] == failed
 
 
+def test_a_defect_in_describing_one_photo_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    results = [PhotoResult((), TIMINGS), RESULT]  # no caption: the search never leaves that
+    request = ParsedRequest(BodyFormat.INSTANCES, (PHOTO, PHOTO))
+    reply = request_reply(request, results, MODEL)
+    first, second = json.loads(reply.body)["predictions"]
+    assert (reply.status, first["error"]["code"], second) == (200, 500, SAID)
+    assert "IndexError" in caplog.text
+
+
 def test_tensors_come_back_as_they_were_asked_for() -> None:
-    answers: list[dict[str, object] | Exception] = [ANSWER, NotAnImage("no")]
-    body = json.loads(request_reply(Request(Form.INFER, (ENTRY, ENTRY), id="7"), answers, MODEL).body)
+    results: list[PhotoResult | Exception] = [RESULT, NotAnImage("no")]
+    both = ParsedRequest(BodyFormat.TENSORS, (PHOTO, PHOTO), id="7")
+    body = json.loads(request_reply(both, results, MODEL).body)
     caption, score, reply = body.pop("outputs")
     assert body == {"model_name": "captioner", "model_version": "1.0", "id": "7"}
     assert caption == {"name": "caption", "datatype": "BYTES", "shape": [2], "data": ["a dog", ""]}
     assert score == {"name": "score", "datatype": "FP32", "shape": [2], "data": [-0.9, 0.0]}
     assert (reply["name"], reply["datatype"], reply["shape"]) == ("reply", "BYTES", [2])
-    assert json.loads(reply["data"][0]) == ANSWER
-    some = Request(Form.INFER, (ENTRY, ENTRY), outputs=("score",))
-    assert [one["name"] for one in json.loads(request_reply(some, answers, MODEL).body)["outputs"]] == [
-        "score"
-    ]
+    assert json.loads(reply["data"][0]) == SAID
+    some = replace(both, outputs=("score",))
+    (output,) = json.loads(request_reply(some, results, MODEL).body)["outputs"]
+    assert output["name"] == "score"
 
 
 def test_half_a_surrogate_pair_comes_back_as_json() -> None:
-    request = Request(Form.INFER, (ENTRY,), id="\ud800")
-    assert json.loads(request_reply(request, [ANSWER], MODEL).body)["id"] == "\ud800"
+    request = ParsedRequest(BodyFormat.TENSORS, (PHOTO,), id="\ud800")
+    assert json.loads(request_reply(request, [RESULT], MODEL).body)["id"] == "\ud800"

@@ -1,30 +1,34 @@
-"""Version 2 of KServe's protocol (Open Inference Protocol): tensors in, tensors out.
+"""Tensors of version 2 of KServe's protocol (Open Inference Protocol) → their photos.
 
 Each element of the BYTES tensors among `inputs` is a photo, base64 in JSON. Fields are
-`parameters`, of the request or of a tensor. The reply has three tensors with an element per
-photo: `caption`, `score`, and `reply`, which holds all of it as JSON text.
+`parameters`, of the request or of a tensor.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from handler import photos
-from handler.entries import Entry, Form, Request, check_count
 from handler.errors import RequestError
-from handler.fields import merge, shortened
+from handler.parse.base64_photo import decoded_photo
+from handler.parse.check import check_count, photo_request
+from handler.parse.fields import merge, shortened
+from handler.photo import BodyFormat, ParsedRequest, PhotoRequest
+from handler.policy import Policy
 
 KEYS = {"id", "inputs", "outputs", "parameters"}
 TENSOR_KEYS = {"name", "shape", "datatype", "data", "parameters"}
 OUTPUT_KEYS = {"name", "parameters"}
 OUTPUTS = {"caption": "BYTES", "score": "FP32", "reply": "BYTES"}
+"""Tensors of a reply, an element a photo, and their datatypes; `reply` is all of it as JSON text."""
 LONGEST_ID = 200  # characters
 MOST_SIDES = 8  # of a tensor
 
 
-def parse(document: Mapping[str, Any], defaults: Mapping[str, object], most: int) -> Request:
-    """Read an inference request; raises RequestError for what concerns all of it."""
+def parse(document: Mapping[str, Any], defaults: Mapping[str, object], policy: Policy) -> ParsedRequest:
+    """Read an inference request, whose fields replace `defaults`.
+
+    Raises RequestError for what concerns all of it.
+    """
     for key in document:
         if key not in KEYS:
             raise RequestError(
@@ -34,16 +38,18 @@ def parse(document: Mapping[str, Any], defaults: Mapping[str, object], most: int
     inputs = document["inputs"]
     if not isinstance(inputs, list) or not inputs:
         raise RequestError("is no list of one tensor or more", "inputs")
-    entries: list[Entry | RequestError] = []
+    photos: list[PhotoRequest | Exception] = []
     for index, tensor in enumerate(inputs):
         where = f"inputs[{index}]"
         elements = elements_of(tensor, where)
-        check_count("inputs", len(entries) + len(elements), most)
+        check_count("inputs", len(photos) + len(elements), policy)
         own = {**fields, **parameters(tensor, f"{where}.parameters")}
-        entries += [attempt(one, own, f"{where}.data[{place}]") for place, one in enumerate(elements)]
-    if not entries:
-        raise RequestError("holds no photo", "inputs")
-    return Request(Form.INFER, tuple(entries), id=identifier(document), outputs=asked_outputs(document))
+        photos += [
+            element_request(one, own, f"{where}.data[{place}]", policy) for place, one in enumerate(elements)
+        ]
+    return ParsedRequest(
+        BodyFormat.TENSORS, tuple(photos), id=identifier(document), outputs=asked_outputs(document)
+    )
 
 
 def elements_of(tensor: object, where: str) -> list[object]:
@@ -80,11 +86,13 @@ def flat(data: Sequence[object]) -> Iterator[object]:
             yield one
 
 
-def attempt(element: object, fields: Mapping[str, object], where: str) -> Entry | RequestError:
+def element_request(
+    element: object, fields: Mapping[str, object], where: str, policy: Policy
+) -> PhotoRequest | Exception:
     """Read one element of a tensor."""
     try:
-        return Entry(photos.from_json(element, where), fields, where)
-    except RequestError as error:
+        return photo_request(decoded_photo(element, where), fields, where, policy)
+    except Exception as error:  # a defect, too, costs the other elements nothing
         return error
 
 
@@ -119,22 +127,3 @@ def asked_outputs(document: Mapping[str, Any]) -> tuple[str, ...]:
             raise RequestError(f"asks of {name} what no output has: tensors come back as JSON", "outputs")
         names.append(name)
     return tuple(names)
-
-
-def body(replies: Sequence[Mapping[str, Any]], request: Request, model: Mapping[str, str]) -> dict[str, Any]:
-    """Build the reply from those of the photos; one that failed has an empty caption and score 0."""
-    columns: dict[str, list[Any]] = {
-        "caption": [reply.get("caption", "") for reply in replies],
-        "score": [reply.get("score", 0.0) for reply in replies],
-        "reply": [json.dumps(reply, ensure_ascii=False, allow_nan=False) for reply in replies],
-    }
-    names = request.outputs or tuple(OUTPUTS)
-    return {
-        "model_name": model["name"],
-        "model_version": model["version"],
-        **({} if request.id is None else {"id": request.id}),
-        "outputs": [
-            {"name": name, "datatype": OUTPUTS[name], "shape": [len(replies)], "data": columns[name]}
-            for name in names
-        ],
-    }

@@ -1,25 +1,27 @@
-"""What is wanted of a photo: each value that is refused is named with its bound."""
+"""What is asked of a photo: each value that is refused is named with its bound."""
 
 import math
 
 import pytest
 
-from handler.fields import FIELDS
-from handler.settings import Settings
-from handler.wish import ExplanationWish, Wish, read_wish
+from handler.parse.check import photo_request
+from handler.parse.fields import FIELDS
+from handler.photo import ExplanationRequest, PhotoRequest
+from handler.policy import Policy
 from model.errors import OptionError
 from model.options import GenerationOptions
 
 DEFAULTS = GenerationOptions(num_beams=3, max_new_tokens=12)
-SETTINGS = Settings(workers=1, limits={"num_beams": 5, "num_captions": 4, "max_new_tokens": 30})
+POLICY = Policy(DEFAULTS, limits={"num_beams": 5, "num_captions": 4, "max_new_tokens": 30})
+PHOTO = b"a photo"
 
 
-def read(fields: dict[str, object]) -> Wish:
-    return read_wish(fields, DEFAULTS, SETTINGS)
+def read(fields: dict[str, object]) -> PhotoRequest:
+    return photo_request(PHOTO, fields, "image", POLICY)
 
 
 def test_nothing_given_is_the_default() -> None:
-    assert read({}) == read({"explain": False}) == Wish(DEFAULTS)
+    assert read({}) == read({"explain": False}) == PhotoRequest(PHOTO, DEFAULTS)
 
 
 def test_every_field_has_its_place() -> None:
@@ -37,11 +39,13 @@ def test_every_field_has_its_place() -> None:
     others: dict[str, object] = {"prompt": "a", "timings": True}
     explaining: dict[str, object] = {"explain": True, "method": "attention", "form": "grid"}
     given: dict[str, object] = {"caption": "a dog", "explain": True}
-    assert read(options) == Wish(DEFAULTS.replace(**options))
-    assert read(sampling) == Wish(DEFAULTS.replace(**sampling))
-    assert read(others) == Wish(DEFAULTS, prompt="a", timings=True)
-    assert read(explaining) == Wish(DEFAULTS, explanation=ExplanationWish("attention", "grid", None))
-    assert read(given).explanation == ExplanationWish(caption="a dog")
+    assert read(options) == PhotoRequest(PHOTO, DEFAULTS.replace(**options))
+    assert read(sampling) == PhotoRequest(PHOTO, DEFAULTS.replace(**sampling))
+    assert read(others) == PhotoRequest(PHOTO, DEFAULTS, prompt="a", timings=True)
+    assert read(explaining) == PhotoRequest(
+        PHOTO, DEFAULTS, explanation=ExplanationRequest("attention", "grid", None)
+    )
+    assert read(given).explanation == ExplanationRequest(caption="a dog")
     assert {*options, *sampling, *others, *explaining, *given} == set(FIELDS)
 
 
@@ -50,6 +54,8 @@ def test_every_field_has_its_place() -> None:
     [
         ({"num_beams": "3"}, "num_beams: '3' is not an integer from 1 to 16"),
         ({"num_beams": 17}, "num_beams: 17 is not an integer from 1 to 16"),
+        ({"num_beams": 10**1000}, r"num_beams: 10+\.\.\.0+ is not an integer from 1 to 16"),
+        ({"num_captions": 17, "do_sample": True}, "num_captions: 17 is not an integer from 1 to 16"),
         ({"num_beams": 6}, "num_beams: 6 is more than 5, this server's limit"),
         ({"num_captions": 4}, r"num_captions: 4 is more than num_beams \(3\)"),
         ({"num_captions": 5, "do_sample": True}, "num_captions: 5 is more than 4, this server's limit"),

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from handler.heap import SPARE, Heap, resident
+from handler.memory import SPARE, Memory, resident
 
 BLOCK = 100_000  # bytes: small enough to lie in the heap
 
@@ -16,15 +16,15 @@ def leave_behind(size: int) -> bytes:
 
 
 def test_much_memory_that_is_unused_goes_back() -> None:
-    heap = Heap()
-    if heap.trim is None:
+    memory = Memory()
+    if memory.trim is None:
         pytest.skip("this C library is not glibc")
     before = resident()
     last = leave_behind(5 * SPARE)
     assert resident() > before + 4 * SPARE
-    heap.release()
+    memory.release()
     assert resident() < before + SPARE
-    assert heap.held < before + SPARE
+    assert memory.held < before + SPARE
     assert len(last) == BLOCK
 
 
@@ -39,32 +39,32 @@ def keep_an_error(size: int) -> None:
 
 
 def test_what_a_kept_error_holds_goes_back() -> None:
-    heap = Heap()
-    if heap.trim is None:
+    memory = Memory()
+    if memory.trim is None:
         pytest.skip("this C library is not glibc")
     before = resident()
     gc.disable()  # else it might have been collected by chance
     try:
         keep_an_error(2 * SPARE)
         assert resident() > before + SPARE
-        heap.release()
+        memory.release()
     finally:
         gc.enable()
     assert resident() < before + SPARE
 
 
 def test_little_is_kept_for_the_next_batch() -> None:
-    heap = Heap()
+    memory = Memory()
     called: list[int] = []
-    heap.trim = called.append
-    heap.held = resident() - SPARE // 2
-    heap.release()
+    memory.trim = called.append
+    memory.held = resident() - SPARE // 2
+    memory.release()
     assert called == []
-    heap.held = resident() - 2 * SPARE
-    heap.release()
+    memory.held = resident() - 2 * SPARE
+    memory.release()
     assert called == [0]
-    assert heap.held >= resident() - SPARE // 2
-    heap.held = 2 * resident()  # a batch that was large, or still there, then
-    heap.release()
+    assert memory.held >= resident() - SPARE // 2
+    memory.held = 2 * resident()  # a batch that was large, or still there, then
+    memory.release()
     assert called == [0]
-    assert heap.held < resident() + SPARE // 2
+    assert memory.held < resident() + SPARE // 2

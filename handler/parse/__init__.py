@@ -1,0 +1,1 @@
+"""Bodies of every form that clients send → `ParsedRequest`; start reading at `request.parse_request`."""
