@@ -15,9 +15,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from archive.errors import ArchiveError
+from model.checkpoint.weights import open_weights, weight_files
 from model.errors import CheckpointError
 from model.tokenizer import Tokenizer
-from model.weights import open_weights, weight_files
 
 ROOT = Path(__file__).resolve().parent.parent
 HANDLER = ROOT / "handler" / "captioner_handler.py"

@@ -17,7 +17,7 @@ import transformers
 from bench.agreement import agreement
 from bench.engine import compare
 from bench.server import measure
-from model.precision import best_dtype
+from model.network.precision import best_dtype
 
 CHECKPOINT = Path("checkpoints/flickr8k-coco")
 SAMPLE = Path("examples/dog.jpg")

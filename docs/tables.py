@@ -15,7 +15,7 @@ import yaml
 from handler.parse.check import EXPLANATION
 from handler.parse.fields import FIELDS
 from handler.settings import Settings
-from model.option import Kind, Option
+from model.search.option import Kind, Option
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "archive" / "model-config.yaml"

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from handler.parse.fields import FIELDS
-from model.option import Kind, Option
-from model.options import GenerationOptions
+from model.search.option import Kind, Option
+from model.search.options import GenerationOptions
 
 HUGE = 10**9
 """An integer for options that have no greatest value; where a server has one, it refuses this at once."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.captioner import Caption
 from model.explain.explanation import Method
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 
 Form = Literal["png", "grid", "values"]
 

@@ -6,7 +6,7 @@ from reprlib import repr as short
 
 from handler.settings import MAX_PHOTOS
 from model.errors import OptionError
-from model.options import OPTIONS, GenerationOptions
+from model.search.options import OPTIONS, GenerationOptions
 
 MOST: Mapping[str, int] = {"num_beams": 16, "num_captions": 16}
 """The greatest values that any server takes, whatever its operator allows: they multiply the memory and

@@ -11,7 +11,7 @@ from handler.errors import INTERNAL, status_of, told_to_clients
 from handler.parse.tensors import OUTPUTS
 from handler.photo import BodyFormat, ParsedRequest, PhotoRequest, PhotoResult
 from model.captioner import Caption
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 from model.words import words_of
 
 logger = logging.getLogger(__name__)

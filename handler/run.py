@@ -17,7 +17,7 @@ from handler.explain import explain
 from handler.photo import PhotoRequest, PhotoResult, PreparedPhoto, Timings, milliseconds
 from handler.settings import Settings
 from model.captioner import Captioner
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 
 
 def run(

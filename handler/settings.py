@@ -14,8 +14,8 @@ import torch
 from model.errors import ConfigError
 from model.explain.bounds import ExplainBounds
 from model.image import MAX_PIXELS
-from model.option import Kind
-from model.options import OPTIONS
+from model.search.option import Kind
+from model.search.options import OPTIONS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -57,7 +57,7 @@ class Settings:
         """Read the parsed content of `model-config.yaml`.
 
         Raises SettingsError naming the key. The values in `options` are judged by
-        `model.options.GenerationOptions.replace`, which knows their ranges.
+        `model.search.options.GenerationOptions.replace`, which knows their ranges.
         """
         own = _mapping("captioner", raw.get("captioner"))
         unknown = sorted(own.keys() - KEYS)

@@ -10,16 +10,16 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from model.beam import beam_search
-from model.checkpoint import Checkpoint, load_checkpoint
+from model.checkpoint.folder import Checkpoint, load_checkpoint
 from model.errors import OptionError
-from model.generation import Continuations
 from model.image import MAX_PIXELS, decode, to_tensor
-from model.network import CaptionModel
-from model.options import GenerationOptions
-from model.packed_layers import pack
-from model.precision import best_dtype
-from model.sampling import sample
+from model.network.caption_model import CaptionModel
+from model.network.packed_layers import pack
+from model.network.precision import best_dtype
+from model.search.beam import beam_search
+from model.search.generation import Continuations
+from model.search.options import GenerationOptions
+from model.search.sampling import sample
 
 MAX_PROMPT = 1000
 """Longest prompt, in characters, that is looked at; no model here has positions for more."""

@@ -8,11 +8,11 @@ import tokenizers
 import torch
 from PIL import Image
 
-from model.checkpoint import Checkpoint, save_checkpoint
-from model.config import GPT2Config, ModelConfig, VisionConfig
+from model.checkpoint.folder import Checkpoint, save_checkpoint
 from model.image import ImageConfig
-from model.network import CaptionModel
-from model.options import GenerationOptions
+from model.network.caption_model import CaptionModel
+from model.network.config import GPT2Config, ModelConfig, VisionConfig
+from model.search.options import GenerationOptions
 from model.tokenizer import Tokenizer
 
 WORDS = ["a dog runs through the snow", "two children play on a beach", "a man in a red shirt jumps"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from archive.card import UNSTATED, Card
-from model.weights import weight_files
+from model.checkpoint.weights import weight_files
 from training.data.captions import CaptionSet
 from training.data.folder import Data
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from model.precision import best_dtype
+from model.network.precision import best_dtype
 from training.errors import RecipeError
 
 LIMIT = timedelta(minutes=10)  # of a step's collectives: a process that hangs that long ends the run

@@ -11,11 +11,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bench.heatmaps.shapes import SIDE, draw_scene, word_tokenizer
 from model.captioner import Captioner
-from model.checkpoint import Checkpoint
-from model.config import GPT2Config, ModelConfig, VisionConfig
+from model.checkpoint.folder import Checkpoint
 from model.image import ImageConfig, to_tensor
-from model.network import CaptionModel
-from model.options import GenerationOptions
+from model.network.caption_model import CaptionModel
+from model.network.config import GPT2Config, ModelConfig, VisionConfig
+from model.search.options import GenerationOptions
 from training.progress import Progress
 
 PATCH = 12

@@ -8,8 +8,8 @@ from handler.parse.fields import FIELDS
 from handler.photo import ExplanationRequest, PhotoRequest
 from handler.policy import Policy
 from model.errors import OptionError
-from model.option import Kind
-from model.options import SAMPLING
+from model.search.option import Kind
+from model.search.options import SAMPLING
 
 Value = TypeVar("Value")
 EXPLANATION = frozenset({"method", "form", "caption"})

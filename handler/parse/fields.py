@@ -17,8 +17,8 @@ from handler.policy import REQUEST_OPTIONS
 from model.captioner import MAX_PROMPT
 from model.explain.explainer import MAX_CHARACTERS
 from model.explain.explanation import MEANINGS
-from model.option import Kind, Option
-from model.options import nearest
+from model.search.option import Kind, Option
+from model.search.options import nearest
 
 FIELDS: Mapping[str, Option] = {
     **REQUEST_OPTIONS,

@@ -12,9 +12,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from model.attention import CrossAttention
-from model.decoder import DecoderBlock
 from model.explain.target import CaptionTarget
+from model.network.attention import CrossAttention
+from model.network.decoder import DecoderBlock
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from model.network import CaptionModel
+from model.network.caption_model import CaptionModel
 
 
 class CaptionTarget:

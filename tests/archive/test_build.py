@@ -15,8 +15,8 @@ from archive.card import Card
 from archive.errors import ArchiveError
 from archive.origin import Origin
 from archive.stage import ROOT
-from model.checkpoint import load_checkpoint, save_checkpoint
-from model.network import CaptionModel
+from model.checkpoint.folder import load_checkpoint, save_checkpoint
+from model.network.caption_model import CaptionModel
 
 
 def test_the_archive_holds_what_a_worker_needs_and_no_more(archive: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_sample_shows_a_dog(captioner: Captioner) -> None:
 
 def test_the_code_beside_them_is_the_engines() -> None:
     name = "modeling_hybrid_vit.py"
-    assert (FOLDER / name).read_bytes() == (ROOT / "model" / name).read_bytes()
+    assert (FOLDER / name).read_bytes() == (ROOT / "model" / "checkpoint" / name).read_bytes()
 
 
 def test_their_card_gives_licence_and_scores() -> None:

@@ -17,7 +17,7 @@ from model.errors import OptionError
 from model.explain.explainer import Explainer
 from model.explain.explanation import Explanation, Method
 from model.image import MAX_SCANS
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 from tests.handler.conftest import ORIGIN, Item, NewContext, as_base64, ask, body
 from tests.model.test_jpeg import with_scans
 from tests.tiny import photo

@@ -19,7 +19,7 @@ from handler.settings import Settings
 from model.captioner import MAX_PROMPT
 from model.errors import OptionError
 from model.explain.explainer import MAX_CHARACTERS
-from model.options import SAMPLING, GenerationOptions
+from model.search.options import SAMPLING, GenerationOptions
 from tests.handler.conftest import NewContext, as_base64, ask, body
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import pytest
 
 from handler.policy import Policy
 from model.errors import OptionError
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 
 
 @pytest.mark.parametrize(

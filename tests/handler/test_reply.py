@@ -14,7 +14,7 @@ from handler.photo import BodyFormat, ParsedRequest, PhotoRequest, PhotoResult, 
 from handler.reply import error_body, error_reply, photo_body, request_reply
 from model.captioner import Caption, Token
 from model.errors import ExplanationTimeout, ImageTooLarge, NotAnImage, OptionError
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 
 CAPTIONS = (
     Caption("a café", -0.5, (Token("a", -0.25, 1), Token(" café", -0.75, 2))),

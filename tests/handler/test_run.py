@@ -6,7 +6,7 @@ from handler.captioner_handler import CaptionerHandler
 from handler.photo import PhotoRequest, PhotoResult, PreparedPhoto
 from handler.prepare import prepare
 from handler.run import caption
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 from tests.tiny import photo
 
 SAMPLE = GenerationOptions(do_sample=True, num_captions=3, max_new_tokens=10, temperature=1.5)

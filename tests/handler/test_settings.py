@@ -10,7 +10,7 @@ from handler.policy import Policy
 from handler.settings import KEYS, Settings, SettingsError
 from model.explain.bounds import ExplainBounds
 from model.image import MAX_PIXELS
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 
 SHIPPED = Path(__file__).parents[2] / "archive" / "model-config.yaml"
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model.captioner import Captioner
-from model.gpt2 import GPT2Head
+from model.network.gpt2 import GPT2Head
 from tests.tiny import write_tiny_checkpoint
 
 

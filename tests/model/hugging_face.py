@@ -8,9 +8,9 @@ import torch
 import transformers
 from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
-from model.checkpoint import family_of, load_weights
-from model.config import read_json
-from model.network import CaptionModel
+from model.checkpoint.folder import family_of, load_weights
+from model.network.caption_model import CaptionModel
+from model.network.config import read_json
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.beam import beam_search
-from model.options import GenerationOptions
+from model.search.beam import beam_search
+from model.search.options import GenerationOptions
 
 START = 0
 

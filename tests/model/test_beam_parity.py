@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from model.beam import beam_search
-from model.generation import Continuations
-from model.network import CaptionModel
-from model.options import GenerationOptions
+from model.network.caption_model import CaptionModel
+from model.search.beam import beam_search
+from model.search.generation import Continuations
+from model.search.options import GenerationOptions
 from tests.model.hugging_face import PAD, START, TheirModel, engine_model, random_model, random_pixels, save
 
 BATCH = 3

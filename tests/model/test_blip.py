@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from transformers import BlipConfig, BlipForConditionalGeneration
 
-from model.beam import beam_search
-from model.checkpoint import family_of
-from model.config import read_json
+from model.checkpoint.folder import family_of
 from model.errors import ConfigError
-from model.network import CaptionModel
-from model.options import GenerationOptions
+from model.network.caption_model import CaptionModel
+from model.network.config import read_json
+from model.search.beam import beam_search
+from model.search.options import GenerationOptions
 from tests.model.hugging_face import DTYPES, assert_close, engine_model, save
 
 START, SEP, CLS = 20, 3, 4

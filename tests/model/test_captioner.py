@@ -9,8 +9,8 @@ from PIL import Image
 
 from model.captioner import Caption, Captioner
 from model.errors import CheckpointError, ImageTooLarge, NotAnImage, OptionError
-from model.options import GenerationOptions
-from model.precision import best_dtype
+from model.network.precision import best_dtype
+from model.search.options import GenerationOptions
 from tests.tiny import OPTIONS, photo
 
 SEARCHES = [

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import VisionEncoderDecoderModel
 
-import model.checkpoint
-from model.checkpoint import load_checkpoint, save_checkpoint
-from model.config import read_json
+import model.checkpoint.folder
+from model.checkpoint.folder import load_checkpoint, save_checkpoint
 from model.errors import CheckpointError, ConfigError, WeightsError
-from model.options import GenerationOptions
+from model.network.config import read_json
+from model.search.options import GenerationOptions
 from tests.tiny import OPTIONS
 
 WTE = "decoder.transformer.wte.weight"
@@ -227,7 +227,7 @@ def test_a_failure_on_the_way_changes_nothing(
     checkpoint = load_checkpoint(folder)
     target = folder if existing else folder.parent / "new"
     before, names = content(folder), sorted(folder.parent.iterdir())
-    monkeypatch.setattr(model.checkpoint, step, fail)
+    monkeypatch.setattr(model.checkpoint.folder, step, fail)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(target, checkpoint)
     assert content(folder) == before

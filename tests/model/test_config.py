@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from model.checkpoint import family_of
-from model.config import GPT2Config, ModelConfig, VisionConfig, read_json
+from model.checkpoint.folder import family_of
+from model.checkpoint.vit_gpt2 import write_config
 from model.errors import ConfigError
-from model.vit_gpt2 import write_config
+from model.network.config import GPT2Config, ModelConfig, VisionConfig, read_json
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "checkpoints" / "vit-gpt2"
 

@@ -5,8 +5,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from model.config import ConvStemConfig
-from model.conv_stem import ConvStem, InvertedResidual, SamePadded
+from model.network.config import ConvStemConfig
+from model.network.conv_stem import ConvStem, InvertedResidual, SamePadded
 
 Values = npt.NDArray[np.float64]
 

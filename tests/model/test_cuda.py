@@ -8,8 +8,8 @@ import torch
 from model.captioner import Captioner
 from model.explain.explainer import Explainer
 from model.explain.explanation import MEANINGS, Method
-from model.options import GenerationOptions
-from model.precision import best_dtype
+from model.network.precision import best_dtype
+from model.search.options import GenerationOptions
 from tests.model.hugging_face import engine_model, random_model, random_pixels, save
 from tests.model.test_beam_parity import expected, search
 from tests.tiny import photo

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.cache import SelfAttentionCache
-from model.config import GPT2Config
-from model.decoder import Decoder
-from model.gpt2 import gpt2_decoder
+from model.network.cache import SelfAttentionCache
+from model.network.config import GPT2Config
+from model.network.decoder import Decoder
+from model.network.gpt2 import gpt2_decoder
 
 IMAGES, SOURCE, VOCABULARY, LONGEST = 3, 5, 30, 9
 assert_close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)

@@ -14,13 +14,13 @@ from transformers import (
 )
 
 from model.captioner import Captioner
-from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from model.config import ConvStemConfig, VisionConfig
-from model.encoder import stretch_positions
+from model.checkpoint.folder import Checkpoint, load_checkpoint, save_checkpoint
+from model.checkpoint.image_encoders import read_encoder
 from model.errors import ConfigError
 from model.image import ImageConfig
-from model.image_encoders import read_encoder
-from model.options import GenerationOptions
+from model.network.config import ConvStemConfig, VisionConfig
+from model.network.encoder import stretch_positions
+from model.search.options import GenerationOptions
 from tests.model.hugging_face import TheirModel, engine_model, save
 from tests.model.tokens import byte_level_tokenizer
 from tests.tiny import photo

@@ -10,15 +10,15 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from model.captioner import Captioner
-from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from model.config import ConvStemConfig, GPT2Config, ModelConfig, VisionConfig
-from model.conv_stem import ConvStem, SamePadded
+from model.checkpoint.folder import Checkpoint, load_checkpoint, save_checkpoint
 from model.errors import ConfigError, WeightsError
 from model.explain.explainer import Explainer
 from model.explain.explanation import MEANINGS, Method
 from model.image import ImageConfig
-from model.network import CaptionModel
-from model.options import GenerationOptions
+from model.network.caption_model import CaptionModel
+from model.network.config import ConvStemConfig, GPT2Config, ModelConfig, VisionConfig
+from model.network.conv_stem import ConvStem, SamePadded
+from model.search.options import GenerationOptions
 from tests.model.hugging_face import TheirModel
 from tests.model.tokens import byte_level_tokenizer
 from tests.tiny import photo

@@ -11,9 +11,9 @@ from PIL import Image
 from transformers import ViTImageProcessorPil
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from model.config import read_json
 from model.errors import ConfigError
 from model.image import ImageConfig, to_tensor
+from model.network.config import read_json
 
 CLIP: dict[str, Any] = {"image_mean": [0.481, 0.458, 0.408], "image_std": [0.269, 0.261, 0.276]}
 

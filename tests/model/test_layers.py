@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.layers import attend
+from model.network.layers import attend
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import VisionEncoderDecoderModel
 
-from model.checkpoint import Checkpoint, save_checkpoint
-from model.config import GPT2Config, ModelConfig, VisionConfig
+from model.checkpoint.folder import Checkpoint, save_checkpoint
 from model.image import ImageConfig
-from model.network import CaptionModel
-from model.options import GenerationOptions
+from model.network.caption_model import CaptionModel
+from model.network.config import GPT2Config, ModelConfig, VisionConfig
+from model.search.options import GenerationOptions
 from tests.model.hugging_face import (
     DTYPES,
     TheirModel,

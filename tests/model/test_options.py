@@ -8,7 +8,7 @@ import torch
 from transformers import GenerationConfig
 
 from model.errors import OptionError
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 from tests.model.hugging_face import PAD, START, random_model, random_pixels
 
 BAD: list[tuple[str, object]] = [

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from model.captioner import Captioner
-from model.checkpoint import load_checkpoint
-from model.config import BertConfig, GPT2Config, ModelConfig, VisionConfig
+from model.checkpoint.folder import load_checkpoint
 from model.explain.explainer import Explainer
 from model.explain.explanation import MEANINGS, Method
-from model.network import CaptionModel
-from model.packed_layers import PackedLinear, has_kernels, pack
+from model.network.caption_model import CaptionModel
+from model.network.config import BertConfig, GPT2Config, ModelConfig, VisionConfig
+from model.network.packed_layers import PackedLinear, has_kernels, pack
 from tests.tiny import photo
 
 FORMATS = [
@@ -44,12 +44,12 @@ def test_a_layer_multiplies_and_rounds_once(shape: tuple[int, ...], bias: bool, 
     torch.testing.assert_close(found.double(), exact, rtol=EPSILON[dtype], atol=1e-6)
 
 
-@pytest.mark.parametrize("inputs", [40, 768])
+@pytest.mark.parametrize("inputs", [40, 768, 1280, 1536, 2048])
 def test_a_row_gets_the_same_numbers_in_any_company(inputs: int, dtype: torch.dtype) -> None:
     if dtype == torch.bfloat16 and not torch.cpu.get_capabilities().get("amx_bf16"):
         pytest.skip("without AMX, bfloat16 kernels add up in an order of the batch's size")
     torch.manual_seed(0)
-    plain = nn.Linear(inputs, 96, dtype=dtype)
+    plain = nn.Linear(inputs, 384, dtype=dtype)
     layer, x = PackedLinear(plain.weight, plain.bias), torch.randn(200, inputs, dtype=dtype)
     with torch.inference_mode():
         alone = torch.cat([layer(row.unsqueeze(0)) for row in x])

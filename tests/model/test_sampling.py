@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from model.captioner import Caption, Captioner
-from model.options import GenerationOptions
-from model.sampling import draw, filtered, sample
+from model.search.options import GenerationOptions
+from model.search.sampling import draw, filtered, sample
 from tests.tiny import photo
 
 SAMPLE = GenerationOptions(do_sample=True, max_new_tokens=10, temperature=1.5)

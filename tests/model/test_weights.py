@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint import load_checkpoint
+from model.checkpoint.folder import load_checkpoint
+from model.checkpoint.weights import open_weights
 from model.errors import CheckpointError
-from model.weights import open_weights
 from tests.model.hugging_face import engine_model, random_model, random_pixels, save
 
 

@@ -33,7 +33,7 @@ def test_an_archive_of_what_is_here_is_not_outdated(archive: Path) -> None:
     assert not outdated(archive)
 
 
-@pytest.mark.parametrize("name", ["captioner_handler.py", "model/beam.py", "model/explain/render.py"])
+@pytest.mark.parametrize("name", ["captioner_handler.py", "model/search/beam.py", "model/explain/render.py"])
 def test_any_other_code_is_seen(tmp_path: Path, packed: dict[str, bytes], name: str) -> None:
     assert not outdated(write(tmp_path / "same.mar", packed))
     assert outdated(write(tmp_path / "other.mar", packed | {name: b"# as it was"}))
@@ -60,7 +60,7 @@ def test_serving_one_warns_in_a_line_and_leaves_it_as_it_is(
 
     (tmp_path / "config.properties").write_text((ROOT / "config.properties").read_text())
     write(tmp_path / "new.mar", packed)
-    old = write(tmp_path / "old.mar", packed | {"model/beam.py": b"# as it was"})
+    old = write(tmp_path / "old.mar", packed | {"model/search/beam.py": b"# as it was"})
     before = old.read_bytes()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "start", stop)

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model.checkpoint import load_checkpoint
+from model.checkpoint.folder import load_checkpoint
 from tests.training.tiny_data import CAPTIONS, RECIPE, write_data
 from training.__main__ import main
 from training.evaluation.dev import DevCaptions

@@ -26,11 +26,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.config import VisionConfig
+from model.checkpoint.image_encoders import DINOV2, read_encoder, write_encoder
+from model.checkpoint.weights import Weight
 from model.errors import ConfigError, WeightsError
 from model.image import ImageConfig
-from model.image_encoders import DINOV2, read_encoder, write_encoder
-from model.weights import Weight
+from model.network.config import VisionConfig
 from training.conversion.published import PARTS, encoder_weights
 from training.errors import DataError
 

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.config import ConvStemConfig
-from model.conv_stem import ConvStem
+from model.network.config import ConvStemConfig
+from model.network.conv_stem import ConvStem
 from training.errors import DataError
 
 logger = logging.getLogger("training.conversion.efficientnet_lite")

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from archive.errors import ArchiveError
 from archive.origin import Origin
-from model.checkpoint import check_keys, read_weight
-from model.config import VisionConfig, read_json
-from model.encoder import Encoder, stretch_positions
+from model.checkpoint.folder import check_keys, read_weight
+from model.checkpoint.image_encoders import encoder_table, ignored, read_encoder
+from model.checkpoint.weights import Weight, open_weights
 from model.errors import ConfigError, WeightsError
 from model.image import ImageConfig
-from model.image_encoders import encoder_table, ignored, read_encoder
-from model.weights import Weight, open_weights
+from model.network.config import VisionConfig, read_json
+from model.network.encoder import Encoder, stretch_positions
 from training.errors import DataError
 
 POSITIONS = "embedding.positions"

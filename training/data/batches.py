@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.checkpoint import Checkpoint
+from model.checkpoint.folder import Checkpoint
 from model.image import ImageConfig
 from model.tokenizer import Tokenizer
 from training.data.captions import CaptionSet, may_be_mirrored, normalise

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.conv_stem import ConvStem
 from model.image import ImageConfig
+from model.network.conv_stem import ConvStem
 from training.data.batches import Augmentation, augment, normalised, unchanged
 from training.data.cache import cached, check_space
 from training.data.photos import Photos

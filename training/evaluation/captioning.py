@@ -7,7 +7,7 @@ from typing import Any
 
 from model.captioner import Captioner
 from model.errors import ImageError
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 from training.data.captions import CaptionSet
 from training.progress import Progress
 

@@ -10,9 +10,9 @@ import torch
 from pycocoevalcap.bleu.bleu import Bleu
 
 from model.captioner import Captioner
-from model.checkpoint import Checkpoint
-from model.packed_layers import pack
-from model.precision import best_dtype
+from model.checkpoint.folder import Checkpoint
+from model.network.packed_layers import pack
+from model.network.precision import best_dtype
 from training.data.batches import unchanged
 from training.data.captions import CaptionSet
 from training.data.photos import Photos

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.captioner import Captioner
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 from training.data.captions import CaptionSet, has_split, read_captions, read_split
 from training.data.problems import Problems
 from training.errors import INTERRUPTED, TrainingError

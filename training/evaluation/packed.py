@@ -11,7 +11,7 @@ import yaml
 
 from handler.settings import Settings, SettingsError
 from model.captioner import Captioner
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 from training.errors import ScoringError
 
 CHECKPOINT, CONFIG = "checkpoint", "model-config.yaml"

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.cache import CrossAttentionKV
-from model.decoder import Decoder, DecoderBlock
-from model.network import CaptionModel
+from model.network.cache import CrossAttentionKV
+from model.network.caption_model import CaptionModel
+from model.network.decoder import Decoder, DecoderBlock
 from training.data.batches import PADDING, Batch
 from training.stages.samples import by_length
 from training.world import World

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from model.checkpoint import Checkpoint, save_checkpoint
-from model.config import GPT2Config, VisionConfig
-from model.network import CaptionModel
-from model.options import GenerationOptions
+from model.checkpoint.folder import Checkpoint, save_checkpoint
+from model.network.caption_model import CaptionModel
+from model.network.config import GPT2Config, VisionConfig
+from model.search.options import GenerationOptions
 from training.data.batches import (
     Augmentation,
     Batch,

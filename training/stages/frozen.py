@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from model.checkpoint import Checkpoint
-from model.conv_stem import InvertedResidual
-from model.encoder import Encoder
+from model.checkpoint.folder import Checkpoint
+from model.network.conv_stem import InvertedResidual
+from model.network.encoder import Encoder
 from training.data.batches import Augmentation, Batch, Split
 from training.data.views import ViewsRecipe, frozen_maps, load_views
 from training.errors import RecipeError

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from model.config import VisionConfig
-from model.encoder import Encoder
+from model.network.config import VisionConfig
+from model.network.encoder import Encoder
 from training.data.cutmix import draw_rectangle
 from training.data.labelled_images import LabelledImages, read_labelled_images
 from training.data.photos import Photos, load_photos

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from model.cache import CrossAttentionKV
-from model.decoder import Decoder
+from model.network.cache import CrossAttentionKV
+from model.network.decoder import Decoder
 from training.data.batches import PADDING
 
 

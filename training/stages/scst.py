@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from model.checkpoint import Checkpoint, save_checkpoint
-from model.network import CaptionModel
+from model.checkpoint.folder import Checkpoint, save_checkpoint
+from model.network.caption_model import CaptionModel
 from training.data.batches import (
     PADDING,
     Augmentation,

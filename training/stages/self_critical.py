@@ -8,8 +8,8 @@ varies less and needs no greedy search (Luo, "A Better Variant of Self-Critical 
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.cache import CrossAttentionKV
-from model.decoder import Decoder
+from model.network.cache import CrossAttentionKV
+from model.network.decoder import Decoder
 from training.data.batches import PADDING
 from training.data.captions import CaptionSet, normalise
 from training.stages.rewards import END, CiderD, words

@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.captioner import Captioner
-from model.checkpoint import Checkpoint, load_checkpoint
-from model.config import GPT2Config, ModelConfig
-from model.encoder import Encoder, stretch_positions
+from model.checkpoint.folder import Checkpoint, load_checkpoint
 from model.image import ImageConfig
-from model.network import CaptionModel
-from model.options import GenerationOptions
+from model.network.caption_model import CaptionModel
+from model.network.config import GPT2Config, ModelConfig
+from model.network.encoder import Encoder, stretch_positions
+from model.search.options import GenerationOptions
 from model.tokenizer import Tokenizer
 from training.conversion.published import PublishedEncoder, is_published, read_published
 from training.data.batches import tokenised

@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from model.config import GPT2Config
-from model.decoder import Decoder
-from model.gpt2 import GPT2Block, gpt2_decoder
+from model.network.config import GPT2Config
+from model.network.decoder import Decoder
+from model.network.gpt2 import GPT2Block, gpt2_decoder
 from training.data.batches import PADDING, caption_rows
 from training.data.caption_text import Batches, length_batches, read_lines
 from training.data.captions import has_split, normalise, read_captions

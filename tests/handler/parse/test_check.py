@@ -9,7 +9,7 @@ from handler.parse.fields import FIELDS
 from handler.photo import ExplanationRequest, PhotoRequest
 from handler.policy import Policy
 from model.errors import OptionError
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 
 DEFAULTS = GenerationOptions(num_beams=3, max_new_tokens=12)
 POLICY = Policy(DEFAULTS, limits={"num_beams": 5, "num_captions": 4, "max_new_tokens": 30})

@@ -13,7 +13,7 @@ from handler.parse.request import form_fields, parse_request
 from handler.photo import BodyFormat, ParsedRequest, PhotoRequest
 from handler.policy import Policy
 from model.errors import OptionError
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 
 PHOTO = b"\x89PNG and more"
 BASE64 = base64.b64encode(PHOTO).decode()

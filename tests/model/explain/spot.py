@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model.explain.target import CaptionTarget
-from model.network import CaptionModel
+from model.network.caption_model import CaptionModel
 
 PATCH = 4
 Patch = tuple[int, int]

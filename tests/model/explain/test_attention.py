@@ -8,7 +8,7 @@ import torch
 
 from model.explain.attention import mean_attention
 from model.explain.target import CaptionTarget
-from model.network import CaptionModel
+from model.network.caption_model import CaptionModel
 from tests.model import hugging_face
 from tests.model.test_blip import START, random_blip
 from tests.model.test_blip import random_pixels as blip_pixels

@@ -10,12 +10,12 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from model.captioner import Captioner
-from model.checkpoint import load_checkpoint
+from model.checkpoint.folder import load_checkpoint
 from model.errors import ExplanationTimeout
 from model.explain.bounds import ExplainBounds
 from model.explain.explainer import Explainer
 from model.explain.integrated_gradients import integrated_gradients
-from model.network import CaptionModel
+from model.network.caption_model import CaptionModel
 from tests.model.explain.spot import PATCH, SpotModel, brightness, spot_target
 from tests.tiny import photo, write_tiny_checkpoint
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model
 
-from model.encoder import Encoder
+from model.network.encoder import Encoder
 from training.__main__ import main
 from training.conversion.published import read_published
 

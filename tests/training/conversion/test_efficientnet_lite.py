@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model.config import ConvStemConfig
-from model.conv_stem import ConvStem
+from model.network.config import ConvStemConfig
+from model.network.conv_stem import ConvStem
 from training.__main__ import main
 from training.conversion.efficientnet_lite import folded, names_of
 from training.errors import DataError

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTForImageClassification, ViTModel
 
 from archive.card import Card
-from model.checkpoint import load_checkpoint
-from model.encoder import Encoder
+from model.checkpoint.folder import load_checkpoint
 from model.errors import CaptionerError, WeightsError
+from model.network.encoder import Encoder
 from tests.hub import run_python, serve
 from tests.model.hugging_face import TheirModel
 from tests.training.tiny_data import RECIPE, options, write_data

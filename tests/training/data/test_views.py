@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
-from model.checkpoint import load_checkpoint, save_checkpoint
-from model.config import ConvStemConfig
-from model.conv_stem import ConvStem
+from model.checkpoint.folder import load_checkpoint, save_checkpoint
 from model.image import ImageConfig
+from model.network.config import ConvStemConfig
+from model.network.conv_stem import ConvStem
 from tests.training.stages.test_scst import make_recipe as scst_recipe
 from tests.training.tiny_data import ALONE, RECIPE, options, write_data
 from training.__main__ import main

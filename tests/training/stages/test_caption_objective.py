@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 import torch
 
-from model.checkpoint import load_checkpoint
-from model.gpt2 import GPT2Block
+from model.checkpoint.folder import load_checkpoint
+from model.network.gpt2 import GPT2Block
 from tests.tiny import write_tiny_checkpoint
 from tests.training.tiny_data import ALONE
 from training.data.batches import PADDING, Batch

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from model.captioner import Captioner
-from model.checkpoint import load_checkpoint
+from model.checkpoint.folder import load_checkpoint
 from tests.tiny import write_tiny_checkpoint
 from tests.training.tiny_data import CAPTIONS, RECIPE, options, write_data
 from training import __main__ as command

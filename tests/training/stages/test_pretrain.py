@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
-from model.config import VisionConfig
-from model.encoder import Encoder
+from model.network.config import VisionConfig
+from model.network.encoder import Encoder
 from tests.training.tiny_data import ALONE
 from training.data.cutmix import draw_rectangle
 from training.data.labelled_images import read_labelled_images

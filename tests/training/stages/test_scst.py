@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model.checkpoint import Checkpoint, load_checkpoint
+from model.checkpoint.folder import Checkpoint, load_checkpoint
 from tests.tiny import write_tiny_checkpoint
 from tests.training.tiny_data import ALONE, options, write_data
 from training.__main__ import main

@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model.config import VisionConfig
-from model.encoder import Encoder
+from model.network.config import VisionConfig
+from model.network.encoder import Encoder
 from model.tokenizer import Tokenizer
 from training.data.vocabulary import digest, learn_vocabulary
 from training.errors import DataError

@@ -10,8 +10,8 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from model.config import GPT2Config
-from model.gpt2 import gpt2_decoder
+from model.network.config import GPT2Config
+from model.network.gpt2 import gpt2_decoder
 from tests.training.tiny_data import ALONE, CAPTIONS, options, write_data
 from training.__main__ import main
 from training.data.caption_text import POOL, length_batches, read_lines

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from model.config import GPT2Config, ModelConfig, known_fields, require
+from model.checkpoint.family import Family, Source, pair
+from model.checkpoint.image_encoders import encoder_table, ignored, read_encoder, write_encoder
 from model.errors import ConfigError
-from model.family import Family, Source, pair
-from model.image_encoders import encoder_table, ignored, read_encoder, write_encoder
+from model.network.config import GPT2Config, ModelConfig, known_fields, require
 
 MODEL_TYPE = "vision-encoder-decoder"
 MODELLING_FILE = "modeling_hybrid_vit.py"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.config import ModelConfig, VisionConfig
+from model.network.config import ModelConfig, VisionConfig
 
 
 @dataclass(frozen=True, slots=True)

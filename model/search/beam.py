@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.generation import Continuations, Step, constrain
-from model.options import GenerationOptions
+from model.search.generation import Continuations, Step, constrain
+from model.search.options import GenerationOptions
 
 IMPOSSIBLE = -1e9  # the log-probability of a hypothesis that is out; finite, so that sums stay ordered
 

@@ -6,11 +6,11 @@ decoder is the one of Li et al., "BLIP" (2022, section 3.1, image-grounded text 
 
 from torch import Tensor, nn
 
-from model.attention import CausalSelfAttention, CrossAttention
-from model.cache import SelfAttentionCache
-from model.config import BertConfig
-from model.decoder import Decoder, DecoderBlock, DecoderHead, TokenEmbedding
-from model.layers import ACTIVATIONS, MLP
+from model.network.attention import CausalSelfAttention, CrossAttention
+from model.network.cache import SelfAttentionCache
+from model.network.config import BertConfig
+from model.network.decoder import Decoder, DecoderBlock, DecoderHead, TokenEmbedding
+from model.network.layers import ACTIVATIONS, MLP
 
 
 class BertBlock(DecoderBlock):

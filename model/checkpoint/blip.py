@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from model.config import BertConfig, ModelConfig, VisionConfig, known_fields
+from model.checkpoint.family import Family, Source, pair, patches
 from model.errors import ConfigError
-from model.family import Family, Source, pair, patches
+from model.network.config import BertConfig, ModelConfig, VisionConfig, known_fields
 
 MODEL_TYPE = "blip"
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import VisionConfig
-from model.conv_stem import ConvStem
-from model.layers import MLP, attend, merge_heads, split_heads
+from model.network.config import VisionConfig
+from model.network.conv_stem import ConvStem
+from model.network.layers import MLP, attend, merge_heads, split_heads
 
 
 class PatchEmbedding(nn.Module):

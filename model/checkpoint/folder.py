@@ -20,15 +20,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model import blip, vit_gpt2
-from model.config import ModelConfig, read_json
+from model.checkpoint import blip, vit_gpt2
+from model.checkpoint.family import Family, Source
+from model.checkpoint.weights import Weight, open_weights
 from model.errors import CheckpointError, ConfigError, OptionError, WeightsError
-from model.family import Family, Source
 from model.image import ImageConfig
-from model.network import CaptionModel
-from model.options import GenerationOptions
+from model.network.caption_model import CaptionModel
+from model.network.config import ModelConfig, read_json
+from model.search.options import GenerationOptions
 from model.tokenizer import Tokenizer
-from model.weights import Weight, open_weights
 
 FAMILIES: dict[str, Family] = {vit_gpt2.MODEL_TYPE: vit_gpt2.VIT_GPT2, blip.MODEL_TYPE: blip.BLIP}
 """`model_type` of config.json → how to load it."""

@@ -2,11 +2,11 @@
 
 from torch import Tensor, nn
 
-from model.attention import CausalSelfAttention, CrossAttention
-from model.cache import SelfAttentionCache
-from model.config import GPT2Config
-from model.decoder import Decoder, DecoderBlock, DecoderHead, TokenEmbedding
-from model.layers import MLP
+from model.network.attention import CausalSelfAttention, CrossAttention
+from model.network.cache import SelfAttentionCache
+from model.network.config import GPT2Config
+from model.network.decoder import Decoder, DecoderBlock, DecoderHead, TokenEmbedding
+from model.network.layers import MLP
 
 
 class GPT2Block(DecoderBlock):

@@ -10,8 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from model.attention import CausalSelfAttention, CrossAttention
-from model.cache import CrossAttentionKV, SelfAttentionCache
+from model.network.attention import CausalSelfAttention, CrossAttention
+from model.network.cache import CrossAttentionKV, SelfAttentionCache
 
 
 class DecoderBlock(nn.Module):

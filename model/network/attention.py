@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from model.cache import SelfAttentionCache
-from model.layers import attend, merge_heads, split_heads
+from model.network.cache import SelfAttentionCache
+from model.network.layers import attend, merge_heads, split_heads
 
 
 class CausalSelfAttention(nn.Module):

@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from model.conv_stem import SamePadded
-from model.network import CaptionModel
+from model.network.caption_model import CaptionModel
+from model.network.conv_stem import SamePadded
 
 ROWS = {torch.float32: 8, torch.bfloat16: 1}
 """Rows that the layout is made for. Of all layouts, these kernels are as fast, and add up in one order
 however many rows there are (measured with AVX2 in float32 for up to 3,072 inputs, with AMX in bfloat16 for up
 to 1,024): a photo gets the same numbers alone and in a batch, which others break."""
+WIDE, WIDEST, FEW = 1024, 2048, 32
+"""In bfloat16, products with more inputs than `WIDE` are added up in one order for up to 40 rows only: up to
+`WIDEST` they are made for `FEW` rows at a time. Beyond, as in a ViT-base, that would take too long."""
 
 
 class _Product(torch.autograd.Function):
@@ -46,12 +49,19 @@ class PackedLinear(nn.Module):
             weight.detach().contiguous(), ROWS[weight.dtype]
         )
         self.bias = None if bias is None else bias.detach()
+        self.few_rows = weight.dtype == torch.bfloat16 and WIDE < weight.shape[1] <= WIDEST
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out)."""
+        if self.few_rows and not torch.is_grad_enabled():
+            parts = [self._product(part) for part in torch.split(x.flatten(0, -2), FEW)]
+            return torch.cat(parts).view(*x.shape[:-1], -1)
         if torch.is_grad_enabled():
             with_gradient: Tensor = _Product.apply(x, self.packed, self.bias)  # type: ignore[no-untyped-call]
             return with_gradient
+        return self._product(x)
+
+    def _product(self, x: Tensor) -> Tensor:
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
         return out
 

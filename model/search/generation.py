@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, inf, where
 
-from model.options import GenerationOptions
+from model.search.options import GenerationOptions
 
 Step = Callable[[Tensor, Tensor | None], Tensor]
 """(tokens (R, T), rows (R,) or None) → logits (R, V) of the token that follows.

@@ -10,7 +10,7 @@ from reprlib import repr as short
 from typing import Annotated, Any, Literal, get_type_hints
 
 from model.errors import OptionError
-from model.option import Kind, Option
+from model.search.option import Kind, Option
 
 EarlyStopping = bool | Literal["never"]
 

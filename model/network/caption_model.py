@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from model.bert import bert_decoder
-from model.config import GPT2Config, ModelConfig
-from model.encoder import Encoder
-from model.gpt2 import gpt2_decoder
+from model.network.bert import bert_decoder
+from model.network.config import GPT2Config, ModelConfig
+from model.network.encoder import Encoder
+from model.network.gpt2 import gpt2_decoder
 
 
 class CaptionModel(nn.Module):

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from model.config import ConvStemConfig, VisionConfig, known_fields
+from model.checkpoint.family import Source, pair, patches
 from model.errors import ConfigError
-from model.family import Source, pair, patches
+from model.network.config import ConvStemConfig, VisionConfig, known_fields
 
 VIT, DINOV2, HYBRID = "vit", "dinov2", "hybrid-vit"
 """`model_type` of each."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import ConvStemConfig
+from model.network.config import ConvStemConfig
 
 RGB = 3
 

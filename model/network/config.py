@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import ConfigError
-from model.layers import ACTIVATIONS
+from model.network.layers import ACTIVATIONS
 
 
 @dataclass(frozen=True, slots=True)

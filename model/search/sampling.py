@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from model.generation import Continuations, Step, constrain
-from model.options import GenerationOptions
+from model.search.generation import Continuations, Step, constrain
+from model.search.options import GenerationOptions
 
 
 def sample(

@@ -1,0 +1,1 @@
+"""Checkpoint folders of Hugging Face's layout: reading their files, and writing them."""
