@@ -18,11 +18,14 @@ from model.network.conv_stem import SamePadded
 
 ROWS = {torch.float32: 8, torch.bfloat16: 1}
 """Rows that the layout is made for. Of all layouts, these kernels are as fast, and add up in one order
-however many rows there are (measured with AVX2 in float32 for up to 3,072 inputs, with AMX in bfloat16 for up
-to 1,024): a photo gets the same numbers alone and in a batch, which others break."""
-WIDE, WIDEST, FEW = 1024, 2048, 32
-"""In bfloat16, products with more inputs than `WIDE` are added up in one order for up to 40 rows only: up to
-`WIDEST` they are made for `FEW` rows at a time. Beyond, as in a ViT-base, that would take too long."""
+however many rows there are, which others do not: a photo gets the same numbers alone and in a batch. That
+holds for up to 1,024 inputs; in float32 with AVX2 for up to 3,072 (measured with AVX2, AVX-512 and AMX)."""
+WIDE = 1024
+"""Inputs up to which nothing has to be done for it. With more, in float32 with AVX-512, one row alone is added
+up in another order than several: it gets company."""
+WIDEST, FEW = 2048, 32
+"""In bfloat16 with AMX, up to 40 rows of more than `WIDE` inputs are added up in one order: up to `WIDEST`
+inputs, `FEW` rows are computed at a time. With more, as in a ViT-base, that would take too long."""
 
 
 class _Product(torch.autograd.Function):
@@ -49,16 +52,21 @@ class PackedLinear(nn.Module):
             weight.detach().contiguous(), ROWS[weight.dtype]
         )
         self.bias = None if bias is None else bias.detach()
-        self.few_rows = weight.dtype == torch.bfloat16 and WIDE < weight.shape[1] <= WIDEST
+        self.inputs = weight.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out)."""
-        if self.few_rows and not torch.is_grad_enabled():
-            parts = [self._product(part) for part in torch.split(x.flatten(0, -2), FEW)]
-            return torch.cat(parts).view(*x.shape[:-1], -1)
         if torch.is_grad_enabled():
             with_gradient: Tensor = _Product.apply(x, self.packed, self.bias)  # type: ignore[no-untyped-call]
             return with_gradient
+        if self.inputs <= WIDE:
+            return self._product(x)
+        rows = x.flatten(0, -2)
+        if x.dtype == torch.float32 and len(rows) == 1:
+            return self._product(rows.expand(2, -1).contiguous())[:1].view(*x.shape[:-1], -1)
+        if x.dtype == torch.bfloat16 and self.inputs <= WIDEST:
+            parts = [self._product(part) for part in torch.split(rows, FEW)]
+            return torch.cat(parts).view(*x.shape[:-1], -1)
         return self._product(x)
 
     def _product(self, x: Tensor) -> Tensor:
@@ -114,11 +122,13 @@ def has_kernels(dtype: torch.dtype) -> bool:
 
     Arm's processors are left out: nobody has tried them.
     """
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
     capabilities = torch.cpu.get_capabilities()
-    native = {torch.float32: ("avx2",), torch.bfloat16: ("avx512_bf16", "amx_bf16")}.get(dtype, ())
-    return (
-        any(capabilities.get(name) for name in native) and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    )
+    if dtype == torch.bfloat16:  # oneDNN may have been told to use older instructions than there are
+        native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+        return bool(native) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32 and bool(capabilities.get("avx2"))
 
 
 def pack(model: CaptionModel) -> None:
