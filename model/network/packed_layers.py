@@ -21,8 +21,8 @@ ROWS = {torch.float32: 8, torch.bfloat16: 1}
 however many rows there are, which others do not: a photo gets the same numbers alone and in a batch. That
 holds for up to 1,024 inputs; in float32 with AVX2 for up to 3,072 (measured with AVX2, AVX-512 and AMX)."""
 WIDE = 1024
-"""Inputs up to which nothing has to be done for it. With more, in float32 with AVX-512, one row alone is added
-up in another order than several: it gets company."""
+"""Inputs up to which nothing has to be done for it. With more, in float32 with AVX-512, one row alone is
+added up in another order than several: it gets company."""
 WIDEST, FEW = 2048, 32
 """In bfloat16 with AMX, up to 40 rows of more than `WIDE` inputs are added up in one order: up to `WIDEST`
 inputs, `FEW` rows are computed at a time. With more, as in a ViT-base, that would take too long."""
