@@ -55,7 +55,14 @@ def test_hooks_run_what_lint_runs() -> None:
     assert {hook["language"] for hook in hooks} == {"system"}  # nothing is fetched
     assert not any(hook["pass_filenames"] for hook in hooks)
     done = subprocess.run(
-        ["make", "-n", "--assume-old=.venv/.installed-dev", "--assume-old=serving/inference_pb2.py", "lint"],
+        [
+            "make",
+            "-n",
+            "--no-print-directory",
+            "--assume-old=.venv/.installed-dev",
+            "--assume-old=serving/inference_pb2.py",
+            "lint",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
