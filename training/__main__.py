@@ -17,6 +17,8 @@ from training.conversion.efficientnet_lite import convert as convert_efficientne
 from training.data.merge import merge as merge_folders
 from training.errors import INTERRUPTED, TrainingError
 from training.evaluation.evaluate import Asked, evaluate_and_write
+from training.labelling.label import LabelRecipe
+from training.labelling.label import label as label_photos
 from training.loop import SAVE_SECONDS, Loop
 from training.output import check_writable, reason
 from training.recipe import read_recipe
@@ -170,10 +172,37 @@ def text(
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DATA...")],
     out: Annotated[Path, typer.Option(help="the new folder")],
+    train: Annotated[
+        list[Path] | None, typer.Option(help="a folder whose photos are all trained on; as many as you like")
+    ] = None,
 ) -> None:
     """Make one data folder of several."""
     say()
-    merge_folders(folders, out)
+    merge_folders(folders, out, train or [])
+
+
+@command
+def label(
+    *,
+    data: Annotated[Path, typer.Option(help="folder of photos with captions, which teach it")],
+    photos: Annotated[
+        Path, typer.Option(help="file of the other photos' names; they lie in images/ beside it")
+    ],
+    texts: Annotated[
+        list[Path], typer.Option("--text", help="one caption a line; .txt, .gz; as many as you like")
+    ],
+    checkpoint: Annotated[Path, typer.Option(help="captioner that was trained on the data")],
+    stem: Annotated[
+        Path, typer.Option(help="pretrained network to look at photos with, of efficientnet-lite")
+    ],
+    config: Config = RECIPES / "label.yaml",
+    out: Annotated[Path, typer.Option(help="the new data folder")] = Path("runs/labelled"),
+    cache: Cache = CACHE,
+) -> None:
+    """Choose captions for photos that have none, from a text of many."""
+    say()
+    recipe = read_recipe(config, LabelRecipe)
+    label_photos(data, photos, texts, checkpoint=checkpoint, stem=stem, recipe=recipe, cache=cache, out=out)
 
 
 @command

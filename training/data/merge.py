@@ -1,7 +1,8 @@
 """Several data folders as one.
 
 The new folder has COCO caption files and links to the photos. Its `dev` is that of the first folder that has
-one. A folder without `dev` keeps a fifth of its photos out of `train`, in a split named after the folder.
+one. A folder without `dev` keeps a fifth of its photos out of `train`, in a split named after the folder,
+unless all of them are to be trained on.
 """
 
 import hashlib
@@ -20,15 +21,19 @@ Entry = tuple[str, Sequence[str]]
 """A photo's name in the new folder, and its captions."""
 
 
-def merge(folders: Sequence[Path], out: Path) -> None:
-    """Write `out`; raises DataError for a folder that cannot be read, or two of one name."""
+def merge(folders: Sequence[Path], out: Path, whole: Sequence[Path] = ()) -> None:
+    """Write `out`: `folders`, and behind them those whose photos are all trained on.
+
+    Raises DataError for a folder that cannot be read, or two of one name.
+    """
+    folders = [*folders, *whole]
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         raise DataError(f"the folders need names of their own: {', '.join(names)}")
     if out.exists():
         raise DataError(f"{out} exists already")
     for folder, name in zip(folders, names, strict=True):
-        if name in ("train", "dev") and not has_split(folder, "dev"):
+        if name in ("train", "dev") and folder not in whole and not has_split(folder, "dev"):
             raise DataError(f"{folder}: a folder without dev needs another name, which its own split gets")
     splits: dict[str, list[Entry]] = {"train": []}
     links: dict[str, Path] = {}
@@ -36,7 +41,9 @@ def merge(folders: Sequence[Path], out: Path) -> None:
         train = read_captions(folder, "train")
         links[name] = train.images.resolve()
         entries = list(entries_of(train, name))
-        if has_split(folder, "dev"):
+        if folder in whole:
+            pass
+        elif has_split(folder, "dev"):
             dev = read_captions(folder, "dev")
             if dev.images.resolve() != links[name]:
                 raise DataError(f"{folder}: photos of train and dev have to be in one folder")
