@@ -11,6 +11,7 @@ import typer
 from safetensors import SafetensorError
 from typer.exceptions import TyperException
 
+from archive.errors import ArchiveError
 from model.errors import CaptionerError
 from training.conversion.dinov2_onnx import convert as convert_dinov2
 from training.conversion.efficientnet_lite import convert as convert_efficientnet
@@ -53,7 +54,7 @@ def command(function: Callable[Arguments, int | None]) -> Callable[Arguments, in
     def guarded(*arguments: Arguments.args, **named: Arguments.kwargs) -> int:
         try:
             return function(*arguments, **named) or 0
-        except (TrainingError, CaptionerError, OSError, SafetensorError) as error:
+        except (TrainingError, ArchiveError, CaptionerError, OSError, SafetensorError) as error:
             logger.error("%s", reason(error))
             return 1
         except KeyboardInterrupt:
