@@ -120,10 +120,9 @@ class Scst:
         """Draw, reward and learn from the samples of this process's share of a batch of photos."""
         recipe, network, world = self.recipe, self.network, self.world
         photos, batch = self.batch(step)
-        with world.autocast(), _plain_attention(), torch.set_grad_enabled(recipe.encoder_rate > 0):
-            encoded = network.encoder(batch.pixels, None, 0 if recipe.views is None else recipe.views.start)
-        with world.autocast():
-            image_tokens = encoded if network.projection is None else network.projection(encoded)
+        with world.autocast(), _plain_attention():
+            start = 0 if recipe.views is None else recipe.views.start
+            image_tokens = network.encode(batch.pixels, start=start)
         targets = self.draw(image_tokens, step)
         rewards = self.rewards(photos, targets)
         advantage = advantages(rewards).flatten().to(world.device)
