@@ -161,6 +161,7 @@ def test_views_need_a_stem(tmp_path: Path) -> None:
         make_stage(tmp_path, encoder=yaml.safe_load(RECIPE)["encoder"])
     with pytest.raises(RecipeError, match="views, start: more than the 3 blocks"):
         make_stage(tmp_path, views={"number": 1, "start": 4})
-    for wrong in ({"number": -1, "start": 1}, {"number": 1, "start": 0}):
-        with pytest.raises(RecipeError, match="number: at least 0 is needed; start: at least 1"):
-            make_stage(tmp_path, views=wrong)
+    with pytest.raises(RecipeError, match="views: number: -1 is not an integer of at least 0"):
+        make_stage(tmp_path, views={"number": -1, "start": 1})
+    with pytest.raises(RecipeError, match="views: start: 0 is not an integer of at least 1"):
+        make_stage(tmp_path, views={"number": 1, "start": 0})

@@ -189,9 +189,9 @@ def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"samples_per_photo": 1}, "samples_per_photo: at least 2"),
-        ({"encoder_rate": 2}, "encoder_rate: from 0 to 1"),
-        ({"epochs": 0}, "epochs: at least 1"),
+        ({"samples_per_photo": 1}, "samples_per_photo: 1 is not an integer of at least 2"),
+        ({"encoder_rate": 2}, "encoder_rate: 2 is not a number from 0 to 1"),
+        ({"epochs": 0}, "epochs: 0 is not an integer of at least 1"),
     ],
 )
 def test_a_bad_recipe_names_the_field(tmp_path: Path, changes: dict[str, object], message: str) -> None:
