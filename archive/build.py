@@ -17,7 +17,8 @@ from pathlib import Path
 
 from archive.errors import ArchiveError
 from archive.origin import Origin
-from archive.stage import HANDLER, ROOT, WEIGHTS, stage
+from archive.stage import WEIGHTS, stage
+from archive.worker_code import ENTRY, ROOT, code_files
 
 CONFIG = Path(__file__).with_name("model-config.yaml")
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -60,7 +61,7 @@ def run_archiver(staged: Path, config: Path, name: str, version: str, scratch: P
     """Pack the staged files; returns the archive as torch-model-archiver left it."""
     command = [sys.executable, "-m", "model_archiver.model_packaging"]
     command += ["--model-name", name, "--version", version, "--archive-format", "zip-store"]
-    command += ["--handler", str(HANDLER), "--config-file", str(config.resolve())]
+    command += ["--handler", str(code_files()[ENTRY]), "--config-file", str(config.resolve())]
     # The archiver empties $TMPDIR/<name> first: in a private TMPDIR, two builds cannot collide.
     private, packed = scratch / "tmp", scratch / "packed"
     private.mkdir()

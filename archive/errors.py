@@ -1,5 +1,5 @@
-"""What the archive's build raises on purpose."""
+"""What building and reading an archive raise on purpose."""
 
 
 class ArchiveError(Exception):
-    """The archive cannot be built; the message is one line for the person who asked for it."""
+    """An archive cannot be built or read; the message is one line for the person who asked for it."""

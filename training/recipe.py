@@ -27,6 +27,23 @@ def read_recipe(path: Path, kind: type[Recipe]) -> Recipe:
     return _build(raw, kind, str(path))
 
 
+def check_integers(recipe: object, least: int, *names: str) -> None:
+    """Raise ValueError with the first of these fields that holds no integer of at least `least`."""
+    for name in names:
+        value = getattr(recipe, name)
+        if type(value) is not int or value < least:
+            raise ValueError(f"{name}: {value!r} is not an integer of at least {least}")
+
+
+def check_numbers(recipe: object, most: float, *names: str) -> None:
+    """Raise ValueError with the first of these fields that holds no number from 0 to `most`."""
+    needed = "a number of at least 0" if most == math.inf else f"a number from 0 to {most:g}"
+    for name in names:
+        value = getattr(recipe, name)
+        if type(value) not in (int, float) or not 0 <= value <= most:
+            raise ValueError(f"{name}: {value!r} is not {needed}")
+
+
 def _build(raw: object, kind: type[Recipe], where: str) -> Recipe:
     assert is_dataclass(kind)
     if not isinstance(raw, dict):

@@ -24,9 +24,12 @@ class CaptionModel(nn.Module):
         else:  # its cross-attention reads image tokens of any width
             self.decoder = bert_decoder(config.decoder, tied=tied)
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Normalised photos (B, 3, height, width) → image tokens (B, S, C) for the decoder."""
-        tokens: Tensor = self.encoder(pixels)
+    def encode(self, pixels: Tensor, kept: Tensor | None = None, start: int = 0) -> Tensor:
+        """Normalised photos (B, 3, height, width) → image tokens (B, S, C) for the decoder.
+
+        `kept` and `start` are for training, as in `Encoder`.
+        """
+        tokens: Tensor = self.encoder(pixels, kept, start)
         return tokens if self.projection is None else self.projection(tokens)
 
     def decode(self, image_tokens: Tensor, tokens: Tensor) -> Tensor:

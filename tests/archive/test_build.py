@@ -14,7 +14,7 @@ from archive.build import CONFIG, build, verify
 from archive.card import Card
 from archive.errors import ArchiveError
 from archive.origin import Origin
-from archive.stage import ROOT
+from archive.worker_code import ROOT
 from model.checkpoint.folder import load_checkpoint, save_checkpoint
 from model.network.caption_model import CaptionModel
 

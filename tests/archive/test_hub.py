@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.stage import ROOT
+from archive.worker_code import ROOT
 from tests.hub import COMMIT, run_python, serve
 
 PROGRAM = """

@@ -92,6 +92,20 @@ def test_the_rest_of_a_stem_goes_on_from_what_was_before() -> None:
         torch.testing.assert_close(stem(stem.before(pixels, start), start), whole)
 
 
+@pytest.mark.parametrize(("learns", "together"), [("nothing", 1), ("weights", 2), ("pixels", 2)])
+def test_photos_go_one_by_one_where_no_gradients_are_taken(learns: str, together: int) -> None:
+    torch.manual_seed(0)
+    stem = ConvStem(ConvStemConfig(4, ((1, 3, 1, 1, 4),), 5)).requires_grad_(learns == "weights")
+    pixels = torch.randn(2, 3, 12, 12, requires_grad=learns == "pixels")
+    seen: list[int] = []
+    stem.last.register_forward_hook(lambda _, __, output: seen.append(len(output)))
+    found = stem(pixels)
+    assert set(seen) == {together}
+    assert found.requires_grad == (learns != "nothing")
+    with torch.no_grad():
+        torch.testing.assert_close(stem(pixels), found.detach())
+
+
 def test_the_defaults_are_efficientnet_lite2() -> None:
     """Table 1 of the paper, 1.1 times as wide, 1.2 times as deep: 6.1 M weights, 1.28 M in its classifier."""
     stem = ConvStem(ConvStemConfig())

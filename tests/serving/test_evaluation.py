@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from archive.read import open_archive
 from model.captioner import Captioner
 from serving.temporary import Server
 from tests.training.tiny_data import write_data
 from training.data.captions import read_captions
 from training.errors import ScoringError
 from training.evaluation.captioning import caption_with_engine
-from training.evaluation.packed import open_archive
 from training.evaluation.served import KEY_VARIABLE, caption_with_server, key_for
 
 

@@ -1,5 +1,7 @@
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,6 +83,50 @@ def test_a_seed_that_numpy_would_refuse_is_refused_first(tmp_path: Path, name: s
     (tmp_path / "recipe.yaml").write_text(text.replace("seed: 0", "seed: -1"))
     with pytest.raises(RecipeError, match=r"recipe\.yaml: seed: .*at least 0"):
         read_recipe(tmp_path / "recipe.yaml", kind)
+
+
+NUMBERS = {"int", "float", "int | None"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("small", CaptionsRecipe),
+        ("hybrid", CaptionsRecipe),
+        ("text-small", TextRecipe),
+        ("scst-hybrid", ScstRecipe),
+        ("pretrain-small", PretrainRecipe),
+    ],
+)
+def test_every_number_of_a_recipe_is_checked(name: str, kind: type) -> None:
+    """A recipe made in Python, too, where no file was read that could refuse the type."""
+    recipe: Any = read_recipe(RECIPES / f"{name}.yaml", kind)
+    hints = {field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(recipe)}
+    numbers = [name for name, hint in hints.items() if hint in NUMBERS]
+    assert len(numbers) > 4
+    for number in numbers:
+        for wrong in (-1, True, "1", math.nan):
+            with pytest.raises(ValueError, match=rf"^{number}: {wrong!r} is not an? (integer|number) "):
+                replace(recipe, **{number: wrong})
+
+
+@pytest.mark.parametrize(
+    ("line", "changed", "message"),
+    [
+        ("warmup_steps: 100", "warmup_steps: 3600", "warmup_steps: fewer than the 3600 steps are needed"),
+        ("kept_patches: 20", "kept_patches: 50", "kept_patches: more than the 49 patches that there are"),
+        ("cutmix: 0.5", "cutmix: 1.5", "cutmix: 1.5 is not a number from 0 to 1"),
+        ("grid_weight: 1.0", "grid_weight: -0.5", "grid_weight: -0.5 is not a number of at least 0"),
+    ],
+)
+def test_a_wrong_number_of_pretraining_is_named(
+    tmp_path: Path, line: str, changed: str, message: str
+) -> None:
+    text = (RECIPES / "pretrain-small.yaml").read_text()
+    assert line in text
+    (tmp_path / "recipe.yaml").write_text(text.replace(line, changed))
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(tmp_path / "recipe.yaml", PretrainRecipe)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from training.data.batches import Augmentation, augment, normalised, unchanged
 from training.data.cache import cached, check_space
 from training.data.photos import Photos
 from training.progress import Progress
+from training.recipe import check_integers
 
 Maps = npt.NDArray[np.float16]
 """(views, photos, C, h, w)"""
@@ -38,8 +39,8 @@ class ViewsRecipe:
     start: int  # the first block of the stem that is trained: those before it are frozen
 
     def __post_init__(self) -> None:
-        if self.number < 0 or self.start < 1:
-            raise ValueError("number: at least 0 is needed; start: at least 1")
+        check_integers(self, 0, "number")
+        check_integers(self, 1, "start")
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from archive.read import open_archive
 from model.captioner import Captioner
 from model.search.options import GenerationOptions
 from training.data.captions import CaptionSet, has_split, read_captions, read_split
@@ -17,7 +18,6 @@ from training.data.problems import Problems
 from training.errors import INTERRUPTED, TrainingError
 from training.evaluation.captioning import Captioned, caption_with_engine
 from training.evaluation.curves import Curves, history_beside, read_curves
-from training.evaluation.packed import open_archive
 from training.evaluation.report import write_report
 from training.evaluation.result import Evaluation, score
 from training.evaluation.served import caption_with_server, key_for, server_url

@@ -32,6 +32,7 @@ from training.errors import DataError
 from training.labelling.candidates import CaptionIndex, consensus
 from training.labelling.words import WordClassifier, WordRecipe, features
 from training.progress import Progress
+from training.recipe import check_integers, check_numbers
 from training.stages.rewards import words
 from training.stages.self_critical import token_logprobs
 from training.stages.start import load_part
@@ -54,12 +55,14 @@ class LabelRecipe:
     seed: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.captions_per_photo <= self.candidates:
-            raise ValueError("captions_per_photo: from 1 to candidates is needed")
-        if self.captions_per_word < 1 or self.consensus_weight < 0 or self.seed < 0:
-            raise ValueError("captions_per_word: at least 1 is needed; consensus_weight and seed: at least 0")
-        if not 0 < self.kept <= 1:
-            raise ValueError("kept: above 0, up to 1 is needed")
+        check_integers(self, 1, "captions_per_word", "candidates", "captions_per_photo")
+        check_integers(self, 0, "seed")
+        check_numbers(self, math.inf, "consensus_weight")
+        check_numbers(self, 1, "kept")
+        if self.captions_per_photo > self.candidates:
+            raise ValueError("captions_per_photo: at most as many as candidates")
+        if self.kept == 0:
+            raise ValueError("kept: a number above 0 is needed")
 
 
 def label(

@@ -1,5 +1,6 @@
 """Which words people would say of a photo: a linear classifier on features of an ImageNet network."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from model.network.conv_stem import ConvStem
 from training.data.batches import unchanged
 from training.data.photos import Photos
 from training.progress import Progress
+from training.recipe import check_integers, check_numbers
 from training.stages.rewards import words
 
 BATCH = 16  # photos whose features are computed together
@@ -31,13 +33,13 @@ class WordRecipe:
     dropout: float  # of features
 
     def __post_init__(self) -> None:
-        for name in ("photos_per_word", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1 is needed")
-        if self.rate <= 0 or self.weight_decay < 0:
-            raise ValueError("rate: a number above 0 is needed; weight_decay: at least 0")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout: from 0 to below 1 is needed")
+        check_integers(self, 1, "photos_per_word", "epochs")
+        check_numbers(self, math.inf, "rate", "weight_decay")
+        check_numbers(self, 1, "dropout")
+        if self.rate == 0:
+            raise ValueError("rate: a number above 0 is needed")
+        if self.dropout == 1:
+            raise ValueError("dropout: a number below 1 is needed")
 
 
 @torch.inference_mode()

@@ -1,17 +1,13 @@
 """What caption training minimises."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.network.cache import CrossAttentionKV
 from model.network.caption_model import CaptionModel
-from model.network.decoder import Decoder, DecoderBlock
 from training.data.batches import PADDING, Batch
 from training.stages.samples import by_length
 from training.world import World
@@ -42,17 +38,6 @@ def caption_loss(model: CaptionModel, batch: Batch, smoothing: float = 0.0) -> T
     return summed_caption_loss(model, image_tokens, batch.inputs, batch.targets, smoothing) / batch.tokens
 
 
-def blank_image(decoder: Decoder, like: Tensor) -> CrossAttentionKV:
-    """Keys and values of one image token without content, for reading text alone: all values are 0."""
-    keys_values = []
-    for block in cast(Iterable[DecoderBlock], decoder.blocks):
-        attention = block.cross_attention
-        heads = attention.heads
-        zeros = like.new_zeros(1, heads, 1, attention.query.out_features // heads)
-        keys_values.append((zeros, zeros))
-    return keys_values
-
-
 @dataclass(frozen=True)
 class ContrastRecipe:
     """An image–text contrastive term beside the caption loss (Yu et al., "CoCa", 2022)."""
@@ -70,19 +55,20 @@ class ContrastRecipe:
 class Contrast(nn.Module):
     """Symmetric InfoNCE between photos and captions (Radford et al., "CLIP", 2021, figure 3).
 
-    A photo is its class token, a caption the mean of the decoder's states over it, read without the
-    photo: states that saw the photo would give the answer away (CoCa's decoder starts with layers
-    that do not look at it, section 3.2). The temperature is learned.
+    A photo is its class token as the decoder reads it. A caption is the mean of the decoder's states over it,
+    read without the photo, as a language model does: states that saw the photo would give the answer away
+    (CoCa's decoder starts with layers that do not look at it, section 3.2). The temperature is learned.
     """
 
-    def __init__(self, image_width: int, text_width: int, recipe: ContrastRecipe) -> None:
+    def __init__(self, width: int, recipe: ContrastRecipe) -> None:
+        """Compare image tokens and hidden states, both of `width` channels."""
         super().__init__()
-        self.of_image = nn.Linear(image_width, recipe.width, bias=False)
-        self.of_text = nn.Linear(text_width, recipe.width, bias=False)
+        self.of_image = nn.Linear(width, recipe.width, bias=False)
+        self.of_text = nn.Linear(width, recipe.width, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # CLIP's, section 2.5
 
     def forward(self, images: Tensor, texts: Tensor, world: World) -> Tensor:
-        """Class tokens (B, C) and pooled captions (B · n, C') of this process → loss over all, a mean."""
+        """Class tokens (B, C) and pooled captions (B · n, C) of this process → loss over all, a mean."""
         images = F.normalize(self.of_image(images).float(), dim=-1)
         texts = F.normalize(self.of_text(texts).float(), dim=-1)
         scale = self.log_scale.exp().clamp(max=100)
@@ -123,21 +109,19 @@ class Objective(nn.Module):
         self.kept_patches = kept_patches
         self.contrast: Contrast | None = None
         if contrast is not None:
-            text_width = model.decoder.embedding.tokens.embedding_dim
-            self.contrast = Contrast(model.config.encoder.hidden_size, text_width, contrast)
+            self.contrast = Contrast(model.decoder.embedding.tokens.embedding_dim, contrast)
 
     def forward(self, batch: Batch, world: World) -> tuple[Tensor, Tensor]:
         """Sum of the caption loss over a process's targets; the contrastive loss, 0 where there is none."""
         model = self.model
-        tokens = model.encoder(batch.pixels, self._draw_patches(batch.pixels), self.start_block)
-        image_tokens = tokens if model.projection is None else model.projection(tokens)
+        image_tokens = model.encode(batch.pixels, self._draw_patches(batch.pixels), self.start_block)
         total = summed_caption_loss(model, image_tokens, batch.inputs, batch.targets, self.smoothing)
         if self.contrast is None:
             return total, total.new_zeros(())
-        hidden = model.decoder.hidden(batch.inputs, blank_image(model.decoder, image_tokens), None)
+        hidden = model.decoder.hidden(batch.inputs, None, None)
         counted = (batch.targets != PADDING).unsqueeze(-1)
         pooled = (hidden * counted).sum(1) / counted.sum(1)
-        return total, self.contrast(tokens[:, 0], pooled, world)
+        return total, self.contrast(image_tokens[:, 0], pooled, world)
 
     def _draw_patches(self, pixels: Tensor) -> Tensor | None:
         """Choose the patches (B, k) of each photo that the encoder sees; None: all of them."""

@@ -30,6 +30,7 @@ from training.data.views import ViewsRecipe
 from training.errors import RecipeError
 from training.evaluation.dev import DevCaptions
 from training.optimizers import OptimizerRecipe, averaged, make_optimizers
+from training.recipe import check_integers, check_numbers
 from training.stage import Measured, Part, Plan
 from training.stages.caption_objective import ContrastRecipe, Objective, caption_loss
 from training.stages.frozen import freeze, seen
@@ -71,24 +72,13 @@ class CaptionsRecipe:
     stem_rate: float = 0.0  # factor on the learning rates of a stem's other layers; 0 freezes them, too
 
     def __post_init__(self) -> None:
+        optional = [name for name in ("patience", "kept_patches") if getattr(self, name) is not None]
+        check_integers(self, 1, "captions_per_photo", "max_tokens", "epochs", "batch_size", "report_epochs")
+        check_integers(self, 1, "accumulation", *optional)
+        check_integers(self, 0, "warmup_steps", "seed")
+        check_numbers(self, 1, "encoder_rate", "stem_rate", "label_smoothing", "average_decay")
         if self.decoder is not None and self.max_tokens > self.decoder.n_positions:
             raise ValueError(f"max_tokens: more than the decoder's {self.decoder.n_positions} positions")
-        names = ["captions_per_photo", "max_tokens", "epochs", "batch_size", "report_epochs", "accumulation"]
-        for name in [
-            *names,
-            *(name for name in ("patience", "kept_patches") if getattr(self, name) is not None),
-        ]:
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name}: {value!r} is not an integer of at least 1")
-        for name in ("encoder_rate", "stem_rate", "label_smoothing", "average_decay"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ValueError(f"{name}: {value!r} is not a number from 0 to 1")
-        for name in ("warmup_steps", "seed"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 0:
-                raise ValueError(f"{name}: {value!r} is not an integer of at least 0")
         if self.precision not in ("bfloat16", "float32", None):
             raise ValueError(f"precision: {self.precision!r} is neither bfloat16 nor float32")
         if self.encoder is not None and self.views is not None:

@@ -4,6 +4,7 @@ soft labels with their photos, labelled images → crops → steps → encoder.s
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from training.data.soft_crops import Indices, draw_crops
 from training.data.soft_labels import GRID, PHOTO_SIZE, SoftLabels, read_soft_labels, soft_cross_entropy
 from training.errors import DataError
 from training.optimizers import OptimizerRecipe, make_optimizers
+from training.recipe import check_integers, check_numbers
 from training.stage import Measured, Part, Plan
 from training.stages.initialise import initialise
 from training.world import World
@@ -51,19 +53,19 @@ class PretrainRecipe:
     seed: int
 
     def __post_init__(self) -> None:
+        check_integers(self, 1, "steps", "photos_per_step", "images_per_step", "classes", "held_out")
+        check_integers(self, 1, "kept_patches")
+        check_integers(self, 0, "warmup_steps", "seed")
+        check_numbers(self, math.inf, "grid_weight")
+        check_numbers(self, 1, "label_smoothing", "cutmix")
         if self.encoder.grid != GRID:
             raise ValueError(
                 f"encoder: the soft labels need {GRID} × {GRID} patches, not {self.encoder.grid}"
             )
-        if not 0 <= self.warmup_steps < self.steps:
-            raise ValueError("warmup_steps: from 0 to below steps is needed")
-        if not 0 < self.kept_patches <= GRID**2:
-            raise ValueError(f"kept_patches: from 1 to {GRID**2} is needed")
-        if self.seed < 0:
-            raise ValueError("seed: at least 0 is needed")
-        for name in ("photos_per_step", "images_per_step", "classes", "held_out"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1 is needed")
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps: fewer than the {self.steps} steps are needed")
+        if self.kept_patches > GRID**2:
+            raise ValueError(f"kept_patches: more than the {GRID**2} patches that there are")
 
 
 class PretrainNetwork(nn.Module):

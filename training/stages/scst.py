@@ -30,6 +30,7 @@ from training.data.views import ViewsRecipe
 from training.evaluation.dev import DevCaptions
 from training.model_card import Ancestor, model_card
 from training.optimizers import OptimizerRecipe, averaged, make_optimizers
+from training.recipe import check_integers, check_numbers
 from training.stage import Measured, Part, Plan
 from training.stages.caption_objective import summed_caption_loss
 from training.stages.frozen import freeze, seen, with_views
@@ -59,17 +60,10 @@ class ScstRecipe:
     views: ViewsRecipe | None = None  # of a hybrid encoder: frozen layers and what they see, once
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "epochs", "batch_size", "report_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1 is needed")
-        for name in ("warmup_steps", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: at least 0 is needed")
-        if self.samples_per_photo < 2:
-            raise ValueError("samples_per_photo: at least 2 are needed, to be compared with each other")
-        for name in ("encoder_rate", "cross_entropy_weight", "average_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: from 0 to 1 is needed")
+        check_integers(self, 1, "max_tokens", "epochs", "batch_size", "report_epochs")
+        check_integers(self, 2, "samples_per_photo")  # to be compared with each other
+        check_integers(self, 0, "warmup_steps", "seed")
+        check_numbers(self, 1, "encoder_rate", "cross_entropy_weight", "average_decay")
 
 
 class Scst:
@@ -120,10 +114,9 @@ class Scst:
         """Draw, reward and learn from the samples of this process's share of a batch of photos."""
         recipe, network, world = self.recipe, self.network, self.world
         photos, batch = self.batch(step)
-        with world.autocast(), _plain_attention(), torch.set_grad_enabled(recipe.encoder_rate > 0):
-            encoded = network.encoder(batch.pixels, None, 0 if recipe.views is None else recipe.views.start)
-        with world.autocast():
-            image_tokens = encoded if network.projection is None else network.projection(encoded)
+        with world.autocast(), _plain_attention():
+            start = 0 if recipe.views is None else recipe.views.start
+            image_tokens = network.encode(batch.pixels, start=start)
         targets = self.draw(image_tokens, step)
         rewards = self.rewards(photos, targets)
         advantage = advantages(rewards).flatten().to(world.device)

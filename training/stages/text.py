@@ -32,6 +32,7 @@ from training.data.captions import has_split, normalise, read_captions
 from training.data.vocabulary import digest, end_token, learn_vocabulary
 from training.errors import DataError
 from training.optimizers import OptimizerRecipe, make_optimizers
+from training.recipe import check_integers
 from training.stage import Measured, Part, Plan
 from training.stages.initialise import initialise
 from training.world import World
@@ -57,14 +58,10 @@ class TextRecipe:
     seed: int
 
     def __post_init__(self) -> None:
+        check_integers(self, 1, "max_tokens", "epochs", "batch_size")
+        check_integers(self, 0, "warmup_steps", "seed")
         if self.max_tokens > self.decoder.n_positions:
             raise ValueError(f"max_tokens: more than the decoder's {self.decoder.n_positions} positions")
-        for name in ("max_tokens", "epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1 is needed")
-        for name in ("warmup_steps", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: at least 0 is needed")
 
 
 def blind_decoder(config: GPT2Config) -> Decoder:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from model.captioner import Captioner
+from tests.archive.test_read import pack_checkpoint
 from tests.tiny import write_tiny_checkpoint
-from tests.training.evaluation.test_packed import pack_checkpoint
 from tests.training.tiny_data import CAPTIONS, write_data
 from training.__main__ import main
 from training.data.captions import CaptionSet, read_captions
@@ -173,6 +173,7 @@ def test_an_empty_caption_scores_nothing(data: Path, monkeypatch: pytest.MonkeyP
         (["--checkpoint", "{checkpoint}", "num_beams=0"], "num_beams: 0 is not an integer"),
         (["--checkpoint", "{checkpoint}", "num_beams=x"], "option num_beams=x: a JSON value is needed"),
         (["--checkpoint", "{checkpoint}", "beams"], "option beams=: a JSON value is needed"),
+        (["--checkpoint", "{checkpoint}/config.json"], "is no archive that can be read"),
         (["--checkpoint", "nowhere"], "nowhere is neither a checkpoint folder nor an archive"),
         (["--server", "nowhere"], "server 'nowhere' is not http://HOST:PORT"),
         (["--server", "http://localhost", "num_beams=2"], "options are the server's own"),

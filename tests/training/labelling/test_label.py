@@ -144,12 +144,15 @@ def test_a_list_that_cannot_be_used_is_refused(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("captions_per_photo: 2", "captions_per_photo: 3"), "captions_per_photo: from 1 to candidates"),
-        (("kept: 1.0", "kept: 0.0"), "kept: above 0, up to 1"),
-        (("dropout: 0.0", "dropout: 1.0"), "dropout: from 0 to below 1"),
-        (("epochs: 30", "epochs: 0"), "epochs: at least 1"),
+        (
+            ("captions_per_photo: 2", "captions_per_photo: 3"),
+            "captions_per_photo: at most as many as candidates",
+        ),
+        (("kept: 1.0", "kept: 0.0"), "kept: a number above 0"),
+        (("dropout: 0.0", "dropout: 1.0"), "dropout: a number below 1"),
+        (("epochs: 30", "epochs: 0"), "epochs: 0 is not an integer of at least 1"),
         (("rate: 1.0e-2", "rate: 0.0"), "rate: a number above 0"),
-        (("seed: 0", "seed: -1"), "seed: at least 0"),
+        (("seed: 0", "seed: -1"), "seed: -1 is not an integer of at least 0"),
     ],
 )
 def test_a_recipe_out_of_bounds_is_refused(

@@ -6,10 +6,9 @@ from typing import Never
 
 import pytest
 
+from archive.worker_code import ROOT, outdated
 from serving import __main__ as command
 from serving.errors import ServingError
-from serving.outdated import outdated
-from tests.serving.conftest import ROOT
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from archive.errors import ArchiveError
+from archive.read import extract, open_archive
 from tests.tiny import photo, write_tiny_checkpoint
-from training.errors import ScoringError
-from training.evaluation.packed import extract, open_archive
 
 CONFIG = "maxWorkers: 1\ncaptioner: {dtype: bfloat16, max_pixels: 9, options: {num_beams: 2}}\n"
 
@@ -53,7 +53,7 @@ def test_only_checkpoint_and_configuration_are_taken_out(tmp_path: Path) -> None
 def test_a_name_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
     archive = pack(tmp_path / "a.mar", {"checkpoint/config.json": "{}", name: "evil"})
     (tmp_path / "inner" / "out").mkdir(parents=True)
-    with pytest.raises(ScoringError, match="not safe: it names"):
+    with pytest.raises(ArchiveError, match="not safe: it names"):
         extract(archive, tmp_path / "inner" / "out")
     assert not list((tmp_path / "inner").rglob("*evil*"))
     assert not list((tmp_path / "inner" / "out").iterdir())
@@ -63,10 +63,10 @@ def test_a_bomb_is_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     files: dict[str, bytes | str] = {"checkpoint/model.safetensors": bytes(10**6)}
     bomb = pack(tmp_path / "a.mar", files, zipfile.ZIP_DEFLATED)
     (tmp_path / "out").mkdir()
-    with pytest.raises(ScoringError, match="more than 20 times its size"):
+    with pytest.raises(ArchiveError, match="more than 20 times its size"):
         extract(bomb, tmp_path / "out")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=999_999))
-    with pytest.raises(ScoringError, match=r"needs 1 MB in .*, where 1 are left"):
+    with pytest.raises(ArchiveError, match=r"needs 1 MB in .*, where 1 are left"):
         extract(pack(tmp_path / "b.mar", files), tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
@@ -90,5 +90,5 @@ def test_what_is_no_captioner_is_refused(
         path.write_bytes(b"PK\x03\x04 no zip")
     else:
         pack(path, files)
-    with pytest.raises(ScoringError, match=message), open_archive(path):
+    with pytest.raises(ArchiveError, match=message), open_archive(path):
         pass
