@@ -20,7 +20,8 @@ from tests.training.tiny_data import options
 from training.__main__ import main
 from training.data.captions import read_captions
 from training.data.merge import coco
-from training.labelling.label import balance, likelihoods
+from training.labelling.label import LabelRecipe, balance, likelihoods
+from training.recipe import read_recipe
 
 COLOURS = {"red": (220, 20, 20), "blue": (20, 20, 220)}
 RECIPE = """
@@ -139,6 +140,10 @@ def test_a_list_that_cannot_be_used_is_refused(
     assert main(["label", *options({**given, "photos": photos, "out": tmp_path / "out"})]) == 1
     assert said in caplog.messages[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_the_recipe_is_valid() -> None:
+    assert read_recipe(Path("training/recipes/label.yaml"), LabelRecipe).captions_per_photo == 5
 
 
 @pytest.mark.parametrize(
