@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from training.command import app, command
+from training.conversion.average import average as average_checkpoints
 from training.conversion.dinov2_onnx import convert as convert_dinov2
 from training.conversion.efficientnet_lite import convert as convert_efficientnet
 from training.data.merge import merge as merge_folders
@@ -160,6 +161,15 @@ def label(
     """Choose captions for photos that have none, from a text of many."""
     recipe = read_recipe(config, LabelRecipe)
     label_photos(data, photos, texts, checkpoint=checkpoint, stem=stem, recipe=recipe, cache=cache, out=out)
+
+
+@command()
+def average(
+    checkpoints: Annotated[list[Path], typer.Argument(metavar="CHECKPOINT...")],
+    out: Annotated[Path, typer.Option(help="the new checkpoint folder")],
+) -> None:
+    """Make one checkpoint of several: the mean of their weights."""
+    average_checkpoints(checkpoints, out)
 
 
 @command("%(message)s")

@@ -66,26 +66,11 @@ def model_card(
 
     The same run has the same card: there is no date in it.
     """
-    matter = {**inherited(parts), "pipeline_tag": "image-to-text"}
-    limits = "\n\n".join(part.terms() for part in parts) or "Nothing that it started from had terms."
     chosen = "" if data.dev is None else f" {counted(data.dev[0])} chose among the weights of the run."
     learned = f"{counted(data.train[0])} of `{folder.resolve().name}`.{chosen}"
     started = "\n".join(part.digests() for part in parts)
     numbers = yaml.safe_dump(_without_none(asdict(recipe)), sort_keys=False).strip()
-    return f"""---
-{yaml.safe_dump(matter, sort_keys=False).strip()}
----
-# {name}
-
-An image captioner. The program that trained it wrote this card; its scores are in the run's `history.jsonl`.
-
-## Licence
-
-The terms of what it started from hold for it, too. Those of its own data come on top: the program does not
-know them.
-
-{limits}
-
+    return f"""{_beginning(name, parts, "its scores are in the run's `history.jsonl`")}
 ## Data
 
 {learned}
@@ -97,6 +82,40 @@ know them.
 ```yaml
 {numbers}
 ```
+"""
+
+
+def average_card(name: str, parts: Sequence[Ancestor]) -> str:
+    """Write the card of the mean of several checkpoints."""
+    return f"""{_beginning(name, parts, "its scores were not taken")}
+## Data
+
+That of the checkpoints that it is the mean of.
+
+## Recipe
+
+The mean of the weights of
+
+{chr(10).join(part.digests() for part in parts)}
+"""
+
+
+def _beginning(name: str, parts: Sequence[Ancestor], scores: str) -> str:
+    matter = {**inherited(parts), "pipeline_tag": "image-to-text"}
+    limits = "\n\n".join(part.terms() for part in parts) or "Nothing that it started from had terms."
+    return f"""---
+{yaml.safe_dump(matter, sort_keys=False).strip()}
+---
+# {name}
+
+An image captioner. The program that trained it wrote this card; {scores}.
+
+## Licence
+
+The terms of what it started from hold for it, too. Those of its own data come on top: the program does not
+know them.
+
+{limits}
 """
 
 
