@@ -117,7 +117,7 @@ def test_pretrained_parts_have_to_fit(tmp_path: Path, caplog: pytest.LogCaptureF
 )
 def test_recipes_of_caption_training_are_valid(path: Path) -> None:
     recipe = read_recipe(path, CaptionsRecipe)
-    assert (recipe.encoder is None) == (path.stem in {"fine-tune", "from-encoder"})
+    assert (recipe.encoder is None) == (path.stem in {"fine-tune", "from-encoder", "hybrid-more"})
 
 
 @pytest.mark.parametrize(
