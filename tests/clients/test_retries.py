@@ -24,7 +24,7 @@ from tests.clients.misbehaving import Misbehaving, Plan, breaks_off, drops, erro
 
 WORKER_DIED = torchserve(500, "InternalServerException", "Worker died.")
 SENT_AGAIN = {
-    "507": (torchserve(507, "InternalServerException", "Worker died."), WorkerLost),
+    "507": (torchserve(507, "InternalServerException", "Prediction failed"), WorkerLost),
     "500 of a lost worker": (WORKER_DIED, WorkerLost),
     "503": (torchserve(503, "ServiceUnavailableException", "no worker"), Overloaded),
     "503 of nginx": (says(503, b"<html>"), Overloaded),
