@@ -36,8 +36,8 @@ serve: $(STUBS)  ## start the server and caption a photo; a missing archive is b
 	@$(if $(filter $(NAME).mar,$(MODELS)),$(if $(NAMED),,test -f "$(NAME).mar" ||) $(ARCHIVE),:)
 	@$(BIN)/python -m serving start --models $(MODELS) --sample "$(SAMPLE)"
 
-token: $(STUBS)  ## print the key that clients send
-	@$(BIN)/python -m serving token
+token: $(STUBS)  ## print the key that clients send [NEW=1: another one; the one before is refused from then on]
+	@$(BIN)/python -m serving token $(if $(NEW),--new)
 
 caption: $(STUBS)  ## print the server's reply for a photo: make caption IMAGE=photo.jpg [OPTIONS="num_beams=3" GRPC=1]
 	@test -n "$(IMAGE)" || { echo 'error: which photo? make caption IMAGE=photo.jpg' >&2; exit 1; }

@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import time
+from math import inf
 from pathlib import Path
 
 from archive.worker_code import outdated
@@ -16,6 +17,7 @@ from serving.errors import ServingError
 from serving.startup import check, start
 
 DRAIN = 15  # s that requests get to finish
+KEY_LEFT = 0.1  # of its life that a key has to have left to be handed out
 CLEAR_LINE = "\r\x1b[K"
 
 
@@ -32,7 +34,8 @@ def main() -> int:
     captioning.add_argument("photo", type=Path)
     captioning.add_argument("options", nargs="*", type=option, metavar="NAME=VALUE", help="as num_beams=3")
     captioning.add_argument("--grpc", action="store_true", help="ask over gRPC instead of HTTP")
-    commands.add_parser("token", help="print the key that clients need")
+    token = commands.add_parser("token", help="print the key that clients need")
+    token.add_argument("--new", action="store_true", help="another one: the server refuses the one before")
     commands.add_parser("stop", help="let requests finish, and end the server")
     commands.add_parser("check", help="say what would keep a server from starting")
     arguments, rest = parser.parse_known_args()
@@ -55,7 +58,7 @@ def main() -> int:
                 reply = caption(arguments.photo, fields, config, arguments.name, grpc=arguments.grpc)
                 print(json.dumps(reply, indent=2, ensure_ascii=False))
             case "token":
-                print(inference_key(config))
+                print(inference_key(config, left=inf if arguments.new else KEY_LEFT * config.key_life))
             case "check":
                 check(Path.cwd(), config, ())
             case "stop":
@@ -113,13 +116,13 @@ def caption(
     return caption_over_http(data, name, config.inference, key, fields)
 
 
-def inference_key(config: ServerConfig) -> str:
-    """Return the key that clients need; raises ServingError where there is none to be had."""
+def inference_key(config: ServerConfig, left: float = 0.0) -> str:
+    """Return the key that clients need, valid for `left` s; raises ServingError where there is none."""
     if not Path(KEY_FILE).exists() and process.find(Path.cwd()):
         raise ServingError(
             f"the server runs, but its {KEY_FILE} is gone: `make stop` and `make serve` make another"
         )
-    return access_key(Path.cwd(), "inference", config.management)
+    return access_key(Path.cwd(), "inference", config.management, left)
 
 
 def option(text: str) -> tuple[str, str]:

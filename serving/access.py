@@ -1,4 +1,7 @@
-"""The keys that TorchServe wants with every call (`key_file.json` in its working directory)."""
+"""The keys that TorchServe wants with every call (`key_file.json` in its working directory).
+
+It has one key of a kind at a time: from the moment that it makes another, it refuses the one before.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -13,13 +16,15 @@ from serving.errors import ServingError
 KEY_FILE = "key_file.json"
 
 
-def access_key(root: Path, kind: Literal["inference", "management"], management: Endpoint) -> str:
-    """Return a key that is valid now; the server is asked for a new one where it has expired.
+def access_key(
+    root: Path, kind: Literal["inference", "management"], management: Endpoint, left: float = 0.0
+) -> str:
+    """Return a key that is valid for `left` s more; where it is not, the server is asked for a new one.
 
     Raises ServingError where there is no key file or the server does not renew.
     """
     entry = read_keys(root)[kind]
-    if datetime.fromisoformat(entry["expiration time"]) <= datetime.now(UTC):
+    if (datetime.fromisoformat(entry["expiration time"]) - datetime.now(UTC)).total_seconds() <= left:
         renew(root, kind, management)
         entry = read_keys(root)[kind]
     return str(entry["key"])
@@ -41,7 +46,7 @@ def renew(root: Path, kind: str, management: Endpoint) -> None:
         reply = requests.get(f"{management.url}/token", params={"type": kind}, headers=headers, timeout=10)
     except requests.RequestException:
         raise ServingError(
-            f"the {kind} key has expired and no server answers at {management}: `make serve` starts it"
+            f"the {kind} key has to be renewed and no server answers at {management}: `make serve` starts it"
         ) from None
     if not reply.ok:
-        raise ServingError(f"the {kind} key has expired and the server does not renew it: restart it")
+        raise ServingError(f"the {kind} key has to be renewed and the server does not renew it: restart it")

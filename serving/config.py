@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from serving.errors import ServingError
 
+MOST_MINUTES = 525_600  # a year
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -26,20 +28,22 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """The five addresses of one server."""
+    """The five addresses of one server, over which it iterates, and for how long its keys are valid."""
 
     inference: Endpoint
     management: Endpoint
     metrics: Endpoint
     grpc_inference: Endpoint
     grpc_management: Endpoint
+    key_life: float = 3600.0  # s; TorchServe's own default
 
     def __iter__(self) -> Iterator[Endpoint]:
-        return (getattr(self, field.name) for field in fields(self))
+        values = (getattr(self, field.name) for field in fields(self))
+        return (value for value in values if isinstance(value, Endpoint))
 
     @classmethod
     def from_file(cls, path: Path) -> "ServerConfig":
-        """Read a properties file; raises ServingError where an address is missing or malformed."""
+        """Read a properties file; raises ServingError for what is missing or malformed."""
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except OSError as error:
@@ -55,11 +59,19 @@ class ServerConfig:
                 grpc_management=Endpoint(
                     values["grpc_management_address"], int(values["grpc_management_port"])
                 ),
+                key_life=60 * _minutes(values["token_expiration_min"]),
             )
         except KeyError as error:
             raise ServingError(f"{path} lacks {error.args[0]}") from None
         except ValueError as error:
             raise ServingError(f"{path}: {error}") from None
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0 < minutes <= MOST_MINUTES:
+        raise ValueError(f"token_expiration_min={text} is not above 0 and at most {MOST_MINUTES}, a year")
+    return minutes
 
 
 def _http(address: str) -> Endpoint:

@@ -1,6 +1,8 @@
 """Who may ask the server, and where it listens."""
 
 import json
+from math import inf
+from pathlib import Path
 from typing import Literal
 
 import grpc
@@ -10,8 +12,9 @@ import requests
 
 from serving import process
 from serving.access import KEY_FILE, access_key
+from serving.config import ServerConfig
 from serving.errors import ServingError
-from serving.temporary import Server
+from serving.temporary import SHIPPED, Server
 from tests.serving.test_predictions import ask_grpc
 from tests.tiny import photo
 
@@ -50,6 +53,28 @@ def test_an_expired_key_is_renewed(server: Server, kind: Literal["inference", "m
         assert requests.request(method, url, data=data, headers=headers, timeout=10).status_code == status
 
 
+def test_a_key_that_soon_expires_is_renewed_and_the_one_before_refused(server: Server) -> None:
+    """TorchServe has one key at a time. `make token NEW=1` asks for more life than any has."""
+    old = access_key(server.root, "inference", server.config.management, inf)
+    for left, renewed in ((3000.0, False), (3601.0, True), (inf, True)):
+        new = access_key(server.root, "inference", server.config.management, left)
+        assert (new != old) is renewed
+        for key, status in ((new, 200), (old, 400 if renewed else 200)):
+            headers = {"Authorization": f"Bearer {key}"}
+            assert requests.post(server.url, photo(0), headers=headers, timeout=10).status_code == status
+        old = new
+
+
+@pytest.mark.parametrize("life", ["0", "-1", "525601", "nan", "an hour"])
+def test_the_life_of_keys_has_bounds(life: str, tmp_path: Path) -> None:
+    properties = SHIPPED.read_text(encoding="utf-8")
+    assert ServerConfig.from_file(SHIPPED).key_life == 3600
+    path = tmp_path / "config.properties"
+    path.write_text(properties.replace("token_expiration_min=60", f"token_expiration_min={life}"))
+    with pytest.raises(ServingError, match=life):
+        ServerConfig.from_file(path)
+
+
 def test_a_key_that_cannot_be_renewed_is_said_to_have_expired(server: Server) -> None:
     path = server.root / KEY_FILE
     good = path.read_text()
@@ -58,7 +83,7 @@ def test_a_key_that_cannot_be_renewed_is_said_to_have_expired(server: Server) ->
     keys["API"]["key"] = "wrong"
     path.write_text(json.dumps(keys))
     try:
-        with pytest.raises(ServingError, match="the inference key has expired"):
+        with pytest.raises(ServingError, match="the inference key has to be renewed"):
             server.key()
     finally:
         path.write_text(good)

@@ -50,6 +50,8 @@ def sample(tmp_path: Path) -> Path:
 def test_token_prints_the_key_and_nothing_else(server: Server) -> None:
     done = run(server.root, "token")
     assert (done.returncode, done.stdout, done.stderr) == (0, server.key() + "\n", "")
+    another = run(server.root, "token", "--new").stdout
+    assert another == server.key() + "\n" != done.stdout
 
 
 def test_caption_prints_the_reply(server: Server, sample: Path) -> None:
@@ -152,7 +154,7 @@ def test_without_a_server_each_command_says_so(
     assert_refused(run(folder, "caption", str(sample)), "no server answers at")
     assert_refused(run(folder, "caption", "--grpc", str(sample)), "UNAVAILABLE")
     (folder / KEY_FILE).write_text(keys.replace('expiration time": "2', 'expiration time": "1'))
-    assert_refused(run(folder, "token"), "has expired and no server answers")
+    assert_refused(run(folder, "token"), "has to be renewed and no server answers")
 
 
 def test_what_keeps_a_server_from_starting(
