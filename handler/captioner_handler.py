@@ -4,6 +4,7 @@ In the archive this file sits at the top, beside the packages `handler` and `mod
 It holds one class, as TorchServe demands.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -13,6 +14,7 @@ from ts.context import Context
 
 from handler.errors import ReplyTooLarge
 from handler.memory import Memory
+from handler.metrics import Metrics
 from handler.parse.request import parse_request
 from handler.photo import ParsedRequest, PhotoResult, PreparedPhoto
 from handler.policy import Policy
@@ -46,6 +48,7 @@ class CaptionerHandler:
         manifest = context.manifest
         self.model = {"name": manifest["model"]["modelName"], "version": manifest["model"]["modelVersion"]}
         self.origin = {name: manifest[name] for name in ORIGIN if name in manifest}
+        self.metrics = Metrics(context.metrics, **self.model)
         self.memory = Memory()
 
     def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
@@ -61,10 +64,13 @@ class CaptionerHandler:
         self, items: Sequence[Mapping[str, object]], headers: Sequence[Mapping[str, object]]
     ) -> list[Reply]:
         """Parse each request, prepare its photos, run those of all requests together, reply to each."""
+        began = time.perf_counter()
         requests = [self.parse(item, header) for item, header in zip(items, headers, strict=True)]
         photos = [self.prepare(request) for request in requests]
         results = self.run(photos)
-        return [self.reply(request, found) for request, found in zip(requests, results, strict=True)]
+        replies = [self.reply(request, found) for request, found in zip(requests, results, strict=True)]
+        self.metrics.observe(replies, results, time.perf_counter() - began)
+        return replies
 
     def parse(self, item: Mapping[str, object], headers: Mapping[str, object]) -> ParsedRequest | Reply:
         """Read one request, or reply to it at once: with an error, or a description."""
