@@ -54,6 +54,12 @@ class CaptionerHandler:
 
     def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
         """Answer each request of a batch: its status goes to `context`, its JSON body is returned."""
+        bodies = self.serve(data, context)
+        self.memory.release()  # of all that was made for the batch, which is out of reach by now
+        return bodies
+
+    def serve(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
+        """Answer each request of a batch, and note what came of it in metrics and log."""
         began = time.perf_counter()
         headers = [context.get_all_request_header(index) for index in range(len(data))]
         replies, results = self.answer(data, headers)
@@ -68,7 +74,6 @@ class CaptionerHandler:
                 own = context.get_request_id(index)
                 ids = {"request_id": request_id(headers[index], own), "torchserve_id": own}
                 log_request(ids, self.model, reply, results[index], batch)
-        self.memory.release()
         return [reply.body for reply in replies]
 
     def answer(
