@@ -8,6 +8,8 @@ SAMPLE = examples/dog.jpg
 OUT = runs/train
 SPLIT = dev
 CASES = 10000
+SECONDS = 20
+CLIENTS = 64
 SEED = 0
 PORTABLE = tests/model tests/checkpoints
 # Of the tests of the engine, those whose numbers depend on the processor.
@@ -25,7 +27,7 @@ ARCHIVE = $(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)"
 # Inputs of the archive that were given to make: without them, `make serve` keeps an archive as it is.
 NAMED = $(strip $(foreach input,CHECKPOINT REVISION VERSION,$(filter command,$(origin $(input)))))
 
-.PHONY: help lock serve token caption stop archive train evaluate bench bench-heatmaps fuzz tables test lint check clean test-fast test-portable
+.PHONY: help lock serve token caption stop archive train evaluate bench bench-heatmaps load fuzz tables test lint check clean test-fast test-portable
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -66,6 +68,9 @@ bench: $(ENV_DEV) $(STUBS)  ## measure engine and server, best on a quiet machin
 
 bench-heatmaps: $(ENV_DEV)  ## train a captioner of drawn shapes and score the heatmaps on it
 	@$(OPENMP) $(BIN)/python -m bench.heatmaps
+
+load: $(ENV_DEV) $(STUBS)  ## more and more clients for the running server, until it is full [NAME= SECONDS=20 CLIENTS=64]
+	@$(BIN)/python -m bench.load --name "$(NAME)" --seconds "$(SECONDS)" --most "$(CLIENTS)"
 
 fuzz: $(ENV_DEV) $(STUBS)  ## send a server bad requests of all kinds, good photos among them [CASES=10000 SEED=0 CHECKPOINT=]
 	@$(OPENMP) $(BIN)/python -m fuzz --checkpoint "$(CHECKPOINT)" --cases "$(CASES)" --seed "$(SEED)"

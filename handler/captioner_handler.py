@@ -4,6 +4,7 @@ In the archive this file sits at the top, beside the packages `handler` and `mod
 It holds one class, as TorchServe demands.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -13,11 +14,13 @@ from ts.context import Context
 
 from handler.errors import ReplyTooLarge
 from handler.memory import Memory
+from handler.metrics import Metrics
 from handler.parse.request import parse_request
 from handler.photo import ParsedRequest, PhotoResult, PreparedPhoto
 from handler.policy import Policy
 from handler.prepare import prepare
 from handler.reply import Reply, description_reply, error_reply, request_reply
+from handler.request_log import log_request, request_id
 from handler.run import run
 from handler.settings import Settings
 from model.captioner import Captioner
@@ -46,25 +49,45 @@ class CaptionerHandler:
         manifest = context.manifest
         self.model = {"name": manifest["model"]["modelName"], "version": manifest["model"]["modelVersion"]}
         self.origin = {name: manifest[name] for name in ORIGIN if name in manifest}
+        self.metrics = Metrics(context.metrics, **self.model)
         self.memory = Memory()
 
     def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
         """Answer each request of a batch: its status goes to `context`, its JSON body is returned."""
-        replies = self.answer(data, [context.get_all_request_header(index) for index in range(len(data))])
+        bodies = self.serve(data, context)
+        self.memory.release()  # of all that was made for the batch, which is out of reach by now
+        return bodies
+
+    def serve(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
+        """Answer each request of a batch, and note what came of it in metrics and log."""
+        began = time.perf_counter()
+        headers = [context.get_all_request_header(index) for index in range(len(data))]
+        replies, results = self.answer(data, headers)
         for index, reply in enumerate(replies):
             context.set_response_status(reply.status.value, reply.status.phrase, index)
             context.set_response_content_type(index, "application/json")
-        self.memory.release()
+        seconds = time.perf_counter() - began
+        self.metrics.observe(replies, results, seconds)
+        if self.settings.log_requests:
+            batch = {"requests": len(replies), "seconds": round(seconds, 6)}
+            for index, reply in enumerate(replies):
+                own = context.get_request_id(index)
+                ids = {"request_id": request_id(headers[index], own), "torchserve_id": own}
+                log_request(ids, self.model, reply, results[index], batch)
         return [reply.body for reply in replies]
 
     def answer(
         self, items: Sequence[Mapping[str, object]], headers: Sequence[Mapping[str, object]]
-    ) -> list[Reply]:
-        """Parse each request, prepare its photos, run those of all requests together, reply to each."""
+    ) -> tuple[list[Reply], list[list[PhotoResult | Exception]]]:
+        """Parse each request, prepare its photos, run those of all requests together, reply to each.
+
+        Returns the replies, and for each the results of its photos.
+        """
         requests = [self.parse(item, header) for item, header in zip(items, headers, strict=True)]
         photos = [self.prepare(request) for request in requests]
         results = self.run(photos)
-        return [self.reply(request, found) for request, found in zip(requests, results, strict=True)]
+        replies = [self.reply(request, found) for request, found in zip(requests, results, strict=True)]
+        return replies, results
 
     def parse(self, item: Mapping[str, object], headers: Mapping[str, object]) -> ParsedRequest | Reply:
         """Read one request, or reply to it at once: with an error, or a description."""

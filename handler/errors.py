@@ -51,6 +51,11 @@ CLIENT_ERRORS: Mapping[type[Exception], tuple[HTTPStatus, str]] = {
 
 INTERNAL = (HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error")
 
+OK, DESCRIBED = "ok", "described"
+OUTCOMES = (OK, DESCRIBED, *dict.fromkeys(kind for _, kind in CLIENT_ERRORS.values()), INTERNAL[1])
+"""How a request or a photo may end, as metrics and logs name it: well, as a description of the model, or
+with an error's `type`."""
+
 
 def told_to_clients(error: Exception) -> tuple[HTTPStatus, str] | None:
     """Return status and type of an error that `CLIENT_ERRORS` has, or one that it is a case of."""
@@ -60,3 +65,8 @@ def told_to_clients(error: Exception) -> tuple[HTTPStatus, str] | None:
 def status_of(error: Exception) -> HTTPStatus:
     """Return the HTTP status of an error: that of `CLIENT_ERRORS`, else 500."""
     return (told_to_clients(error) or INTERNAL)[0]
+
+
+def outcome_of(error: Exception) -> str:
+    """Return the `type` of an error: that of `CLIENT_ERRORS`, else "internal_error"."""
+    return (told_to_clients(error) or INTERNAL)[1]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any
 
-from handler.errors import INTERNAL, status_of, told_to_clients
+from handler.errors import DESCRIBED, INTERNAL, OK, outcome_of, status_of, told_to_clients
 from handler.parse.tensors import OUTPUTS
 from handler.photo import BodyFormat, ParsedRequest, PhotoRequest, PhotoResult
 from model.captioner import Caption
@@ -23,6 +23,7 @@ class Reply:
 
     status: HTTPStatus
     body: bytes
+    outcome: str = OK  # of `handler.errors.OUTCOMES`
 
 
 def request_reply(
@@ -36,15 +37,17 @@ def request_reply(
     """
     told = [photo_reply(photo, result) for photo, result in zip(request.photos, results, strict=True)]
     statuses, bodies = [status for status, _ in told], [body for _, body in told]
-    status = HTTPStatus.OK if HTTPStatus.OK in statuses else statuses[0]
+    status, outcome = HTTPStatus.OK, OK
+    if HTTPStatus.OK not in statuses:
+        status, outcome = statuses[0], bodies[0]["error"]["type"]
     if request.format is BodyFormat.SINGLE:
         (body,) = bodies
-        return json_reply(status, body if "error" in body else {**body, "model": model})
+        return json_reply(status, body if "error" in body else {**body, "model": model}, outcome)
     if request.format is BodyFormat.INSTANCES:
         name = "explanations" if request.explained else "predictions"
-        return json_reply(status, {name: bodies, "model": model})
+        return json_reply(status, {name: bodies, "model": model}, outcome)
     if status is not HTTPStatus.OK:  # the tensors that were asked for may not tell why
-        return json_reply(status, bodies[0])
+        return json_reply(status, bodies[0], outcome)
     return json_reply(status, tensors_body(bodies, request, model))
 
 
@@ -126,12 +129,12 @@ def description_reply(
 ) -> Reply:
     """Build the reply to `GET /models/NAME?customized=true`: how captions are made here."""
     body = {"model": model, **origin, "options": asdict(options), "limits": limits, "runtime": runtime}
-    return json_reply(HTTPStatus.OK, body)
+    return json_reply(HTTPStatus.OK, body, DESCRIBED)
 
 
 def error_reply(error: Exception) -> Reply:
     """Build the reply for a request that fails as a whole."""
-    return json_reply(status_of(error), error_body(error, None))
+    return json_reply(status_of(error), error_body(error, None), outcome_of(error))
 
 
 def error_body(error: Exception, where: str | None) -> dict[str, Any]:
@@ -150,7 +153,7 @@ def error_body(error: Exception, where: str | None) -> dict[str, Any]:
     return {"error": body if field is None else {**body, "field": field}}
 
 
-def json_reply(status: HTTPStatus, body: Mapping[str, Any]) -> Reply:
+def json_reply(status: HTTPStatus, body: Mapping[str, Any], outcome: str = OK) -> Reply:
     """Encode; half a surrogate pair, which a client may have sent, comes back as its JSON escape."""
     text = json.dumps(body, ensure_ascii=False, allow_nan=False)
-    return Reply(status, text.encode(errors="backslashreplace"))
+    return Reply(status, text.encode(errors="backslashreplace"), outcome)

@@ -19,7 +19,18 @@ from model.search.options import OPTIONS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-KEYS = frozenset({"dtype", "max_photos", "max_pixels", "max_reply_bytes", "options", "limits", "explain"})
+KEYS = frozenset(
+    {
+        "dtype",
+        "max_photos",
+        "max_pixels",
+        "max_reply_bytes",
+        "options",
+        "limits",
+        "explain",
+        "log_requests",
+    }
+)
 LIMITED = tuple(name for name, option in OPTIONS.items() if option.kind is Kind.INTEGER and name != "seed")
 """Options that an operator can bound."""
 EXPLAIN_KEYS = ("max_words", "max_passes", "max_seconds")
@@ -51,6 +62,7 @@ class Settings:
     """After so much time in the explanations of a batch, no other one begins; nor, after so much
     time in one by integrated gradients, another word of it; one by occlusion ends with an error.
     A batch takes less than twice this and one word's integrated gradients."""
+    log_requests: bool = False  # one JSON line each
 
     @classmethod
     def from_yaml(cls, raw: Mapping[str, Any]) -> "Settings":
@@ -79,6 +91,7 @@ class Settings:
             limits=_integers("captioner.limits", own.get("limits"), LIMITED),
             explain=_bounds(explain),
             explain_seconds=explain.get("max_seconds", EXPLAIN_SECONDS),
+            log_requests=_boolean("captioner.log_requests", own.get("log_requests", False)),
         )
 
     def described_limits(self) -> dict[str, int]:
@@ -100,6 +113,12 @@ class Settings:
 def _positive(key: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise SettingsError(f"{key} is {value!r}: a positive integer is needed")
+    return value
+
+
+def _boolean(key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise SettingsError(f"{key} is {value!r}: true or false is needed")
     return value
 
 

@@ -76,8 +76,12 @@ def served_archive(folder: Path, name: str) -> Iterator[Server]:
 
 
 def write_properties(folder: Path) -> None:
-    """Write the `config.properties` that ships into a folder, with ports that nobody listens on."""
-    (folder / PROPERTIES).write_text(_on_free_ports(SHIPPED.read_text(encoding="utf-8")))
+    """Write the `config.properties` that ships into a folder, with ports that nobody listens on.
+
+    The list of metrics that it names is the one that ships, too.
+    """
+    text = SHIPPED.read_text(encoding="utf-8").replace("=serving/", f"={SHIPPED.parent}/serving/")
+    (folder / PROPERTIES).write_text(_on_free_ports(text))
 
 
 def _on_free_ports(properties: str) -> str:

@@ -39,6 +39,7 @@ def test_each_key_is_read() -> None:
         "options": {"num_beams": 2},
         "limits": {"num_beams": 3, "top_k": 9},
         "explain": {"max_words": 4, "max_passes": 50, "max_seconds": 3},
+        "log_requests": True,
     }
     settings = Settings.from_yaml({"maxWorkers": 3, "captioner": own})
     assert own.keys() == KEYS
@@ -52,6 +53,7 @@ def test_each_key_is_read() -> None:
         {"num_beams": 3, "top_k": 9},
         ExplainBounds(4, 50),
         3,
+        True,
     )
     limits = {"num_beams": 3, "top_k": 9, "max_words": 4, "max_passes": 50, "max_seconds": 3}
     assert settings.described_limits() == {"max_photos": 2, "max_pixels": 100} | limits
@@ -68,6 +70,7 @@ def test_each_key_is_read() -> None:
         ({"maxWorkers": 1, "captioner": {"dtype": "float16"}}, "captioner.dtype is 'float16'"),
         ({"maxWorkers": 1, "captioner": {"max_pixels": "many"}}, "captioner.max_pixels is 'many'"),
         ({"maxWorkers": 1, "captioner": {"max_photos": 0}}, "captioner.max_photos is 0"),
+        ({"maxWorkers": 1, "captioner": {"log_requests": "no"}}, "captioner.log_requests is 'no'"),
         ({"maxWorkers": 1, "captioner": {"options": [4]}}, "captioner.options is"),
         ({"maxWorkers": 1, "captioner": {"limits": {"seed": 4}}}, "captioner.limits.seed is unknown"),
         ({"maxWorkers": 1, "captioner": {"limits": {"num_beams": 0}}}, "captioner.limits.num_beams is 0"),

@@ -33,7 +33,8 @@ def archive(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archive")
     config = yaml.safe_load(CONFIG.read_text())
     config["maxBatchDelay"] = 100
-    config["captioner"] = {"dtype": "float32"}  # and the checkpoint's own search options
+    # The checkpoint's own search options.
+    config["captioner"] = {"dtype": "float32", "log_requests": True}
     (folder / "model-config.yaml").write_text(yaml.safe_dump(config))
     return build(Origin.of_folder(checkpoint), "tiny", "1.0", folder, config=folder / "model-config.yaml")
 

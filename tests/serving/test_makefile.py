@@ -82,6 +82,13 @@ def test_caption_passes_options_on(clone: Path) -> None:
     assert command == "-m serving --name captioner caption dog.jpg"
 
 
+def test_load_gets_what_is_given(clone: Path) -> None:
+    _, (command,) = make(clone, "load")
+    assert command == "-m bench.load --name captioner --seconds 20 --most 64"
+    _, (command,) = make(clone, "load", "NAME=mine", "SECONDS=5", "CLIENTS=8")
+    assert command == "-m bench.load --name mine --seconds 5 --most 8"
+
+
 def test_training_and_evaluation_get_what_is_given(clone: Path) -> None:
     given = {name: name.lower() for name in ("DATA", "INIT", "CONFIG", "ENCODER", "DECODER", "STEM", "OUT")}
     _, (command,) = make(clone, "train", *(f"{name}={value}" for name, value in given.items()))
