@@ -20,6 +20,7 @@ from handler.prepare import prepare
 from handler.reply import Reply, description_reply, error_reply, request_reply
 from handler.run import run
 from handler.settings import Settings
+from handler.threads import Threads
 from model.captioner import Captioner
 
 ORIGIN = ("source", "license", "provenance")
@@ -35,7 +36,9 @@ class CaptionerHandler:
         Raises SettingsError, OptionError or CheckpointError, which TorchServe logs.
         """
         settings = Settings.from_yaml(context.model_yaml_config)
-        torch.set_num_threads(settings.threads(cores=torch.get_num_threads()))
+        cores = torch.get_num_threads()
+        torch.set_num_threads(settings.threads(cores))
+        self.threads = Threads(cores)
         self.settings = settings
         self.captioner = Captioner.from_folder(
             Path(context.system_properties["model_dir"]) / "checkpoint", dtype=settings.dtype
@@ -44,12 +47,14 @@ class CaptionerHandler:
         self.policy = Policy(defaults, settings.limits, settings.max_photos)
         self.captioner.check_options(defaults)
         manifest = context.manifest
-        self.model = {"name": manifest["model"]["modelName"], "version": manifest["model"]["modelVersion"]}
+        # The name is the registered one, whatever the archive was built as.
+        self.model = {"name": context.model_name, "version": manifest["model"]["modelVersion"]}
         self.origin = {name: manifest[name] for name in ORIGIN if name in manifest}
         self.memory = Memory()
 
     def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
         """Answer each request of a batch: its status goes to `context`, its JSON body is returned."""
+        self.threads.share()
         replies = self.answer(data, [context.get_all_request_header(index) for index in range(len(data))])
         for index, reply in enumerate(replies):
             context.set_response_status(reply.status.value, reply.status.phrase, index)
