@@ -3,6 +3,7 @@
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from archive.build import build
@@ -30,7 +31,12 @@ def main() -> int:
         write_properties(folder)
         with served_archive(folder, NAME) as server:
             report = roll_under_load(
-                server, new, photos, count=arguments.requests, rate=arguments.rate, say=print
+                server,
+                new,
+                photos,
+                count=arguments.requests,
+                rate=arguments.rate,
+                say=partial(print, flush=True),
             )
     for line in report.lines():
         print(line)

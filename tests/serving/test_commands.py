@@ -102,7 +102,7 @@ def test_a_full_disk_is_named_as_what_is_wrong(
     usage = shutil.disk_usage(folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000))
     with pytest.raises(
-        ServingError, match=r"the disk is full: 0\.1 MB are free, and the models take 0\.\d MB"
+        ServingError, match=r"the disk is full: 0\.1 MB are free, and the models take 1\.\d MB"
     ):
         check(folder, config, [Archive.from_file(folder / "tiny.mar")])
     (folder / process.LOGS).mkdir(parents=True)
