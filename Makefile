@@ -3,13 +3,17 @@
 CHECKPOINT = checkpoints/flickr8k-coco
 NAME = captioner
 VERSION = 1.0
-MODELS = $(NAME).mar
+# A version of its own gets a file of its own: the one that is served stays, and there is a way back.
+FILE = $(NAME)$(if $(filter command,$(origin VERSION)),-$(VERSION)).mar
+MODELS = $(FILE)
 SAMPLE = examples/dog.jpg
 OUT = runs/train
 SPLIT = dev
 CASES = 10000
 SECONDS = 20
 CLIENTS = 64
+REQUESTS = 10000
+RATE = 5
 SEED = 0
 PORTABLE = tests/model tests/checkpoints
 # Of the tests of the engine, those whose numbers depend on the processor.
@@ -23,11 +27,17 @@ LOCKED := --constraint requirements.lock
 STUBS := serving/inference_pb2.py
 OPENMP := OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=30000
 ARCHIVE = $(BIN)/python -m archive --checkpoint "$(CHECKPOINT)" --name "$(NAME)" --version "$(VERSION)" \
-	  $(if $(REVISION),--revision "$(REVISION)")
+	  --file "$(FILE)" $(if $(REVISION),--revision "$(REVISION)")
 # Inputs of the archive that were given to make: without them, `make serve` keeps an archive as it is.
 NAMED = $(strip $(foreach input,CHECKPOINT REVISION VERSION,$(filter command,$(origin $(input)))))
 
-.PHONY: help lock serve token caption stop archive train evaluate bench bench-heatmaps load fuzz tables test lint check clean test-fast test-portable
+# Without an archive that is named, `make serve` goes on with the version that was rolled out.
+KEPT = build/server/versions/$(NAME).json
+GOES_ON = $(if $(NAMED),,test -f "$(FILE)" || $(if $(SERVED),,test -f "$(KEPT)" ||))
+SERVED = $(if $(strip $(NAMED) $(filter command,$(origin MODELS))),--models $(MODELS))
+VERSIONS = $(BIN)/python -m serving --name "$(NAME)"
+
+.PHONY: help lock serve token caption stop archive rollout rollback status scale release chaos-rollout train evaluate bench bench-heatmaps load fuzz tables test lint check clean test-fast test-portable
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -35,8 +45,8 @@ help:  ## this list
 
 serve: $(STUBS)  ## start the server and caption a photo; a missing archive is built [CHECKPOINT= …, or MODELS="a.mar b.mar"]
 	@$(BIN)/python -m serving check
-	@$(if $(filter $(NAME).mar,$(MODELS)),$(if $(NAMED),,test -f "$(NAME).mar" ||) $(ARCHIVE),:)
-	@$(BIN)/python -m serving start --models $(MODELS) --sample "$(SAMPLE)"
+	@$(if $(filter $(FILE),$(MODELS)),$(GOES_ON) $(ARCHIVE),:)
+	@$(VERSIONS) start $(SERVED) --sample "$(SAMPLE)"
 
 token: $(STUBS)  ## print the key that clients send [NEW=1: another one; the one before is refused from then on]
 	@$(BIN)/python -m serving token $(if $(NEW),--new)
@@ -48,7 +58,25 @@ caption: $(STUBS)  ## print the server's reply for a photo: make caption IMAGE=p
 stop: $(STUBS)  ## let requests finish and end the server
 	@$(BIN)/python -m serving stop
 
-archive: $(ENV)  ## build NAME.mar [CHECKPOINT=folder or OWNER/NAME of the hub, REVISION= NAME= VERSION=]
+rollout: $(STUBS) $(if $(GATE),$(ENV_DEV))  ## serve a new version: make rollout MAR=captioner-2.0.mar [GATE=folder PHOTOS=folder BOUNDS="watch=60" DRY=1]
+	@test -n "$(MAR)" || { echo 'error: roll out what? make rollout MAR=captioner-2.0.mar' >&2; exit 1; }
+	@$(VERSIONS) rollout "$(MAR)" $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(GATE),--gate "$(GATE)" --split "$(SPLIT)") \
+	  $(if $(BOUNDS),--bounds $(BOUNDS)) $(if $(DRY),--dry-run)
+
+rollback: $(STUBS)  ## serve the version before again [DRY=1]
+	@$(VERSIONS) rollback $(if $(DRY),--dry-run)
+
+status: $(STUBS)  ## show versions, workers, and whether a photo gets a caption
+	@$(VERSIONS) status
+
+scale: $(STUBS)  ## change how many workers share the cores: make scale WORKERS=2 [DRY=1]
+	@test -n "$(WORKERS)" || { echo 'error: how many workers? make scale WORKERS=2' >&2; exit 1; }
+	@$(VERSIONS) scale "$(WORKERS)" $(if $(DRY),--dry-run)
+
+release: $(STUBS)  ## unregister every version but the default [DRY=1]
+	@$(VERSIONS) release $(if $(DRY),--dry-run)
+
+archive: $(ENV)  ## build NAME.mar, or NAME-VERSION.mar [CHECKPOINT=folder or OWNER/NAME of the hub, REVISION= NAME= VERSION=]
 	@$(ARCHIVE)
 
 train: $(ENV_DEV)  ## train on photos with captions: make train DATA=folder [INIT=checkpoint CONFIG= OUT= ENCODER= DECODER= STEM=]
@@ -74,6 +102,9 @@ load: $(ENV_DEV) $(STUBS)  ## more and more clients for the running server, unti
 
 fuzz: $(ENV_DEV) $(STUBS)  ## send a server bad requests of all kinds, good photos among them [CASES=10000 SEED=0 CHECKPOINT=]
 	@$(OPENMP) $(BIN)/python -m fuzz --checkpoint "$(CHECKPOINT)" --cases "$(CASES)" --seed "$(SEED)"
+
+chaos-rollout: $(ENV_DEV) $(STUBS)  ## versions come and go, a worker is killed, and clients keep asking [REQUESTS=10000 RATE=5 CHECKPOINT=]
+	@$(OPENMP) $(BIN)/python -m chaos --checkpoint "$(CHECKPOINT)" --requests "$(REQUESTS)" --rate "$(RATE)"
 
 tables: $(ENV)  ## write the fields of a request into docs/ and handler/openapi.yaml
 	@$(BIN)/python -m docs.tables

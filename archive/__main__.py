@@ -1,4 +1,4 @@
-"""`python -m archive`: build `NAME.mar` in the working directory from a checkpoint."""
+"""`python -m archive`: build an archive in the working directory from a checkpoint."""
 
 import argparse
 import sys
@@ -17,12 +17,20 @@ def main() -> int:
     )
     parser.add_argument("--revision", help="branch, tag or commit of a hub's repository")
     parser.add_argument("--config", type=Path, default=CONFIG, help="workers, batching, search options")
-    parser.add_argument("--name", default="captioner", help="model name, and name of the file")
+    parser.add_argument("--name", default="captioner", help="model name")
     parser.add_argument("--version", default="1.0", help="version that TorchServe lists")
+    parser.add_argument("--file", help="the file's name, where it is not NAME.mar")
     arguments = parser.parse_args()
     try:
         origin = Origin.of(arguments.checkpoint, arguments.revision)
-        path = build(origin, arguments.name, arguments.version, Path.cwd(), config=arguments.config)
+        path = build(
+            origin,
+            arguments.name,
+            arguments.version,
+            Path.cwd(),
+            file=arguments.file,
+            config=arguments.config,
+        )
     except ArchiveError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

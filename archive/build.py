@@ -25,12 +25,21 @@ MANIFEST = "MAR-INF/MANIFEST.json"
 CHUNK = 1 << 20  # bytes copied at a time
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip file can hold
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+FILE = re.compile(rf"{LABEL.pattern}\.mar")
 EXCEPTION = re.compile(r"[\w.]+(Error|Exception): ")  # the telling line of a traceback
 VERIFY = Path(__file__).with_name("verify.py")
 
 
-def build(origin: Origin, name: str, version: str, destination: Path, *, config: Path = CONFIG) -> Path:
-    """Build `destination/name.mar` from a checkpoint and return its path.
+def build(
+    origin: Origin,
+    name: str,
+    version: str,
+    destination: Path,
+    *,
+    file: str | None = None,
+    config: Path = CONFIG,
+) -> Path:
+    """Build `destination/file`, by default `name.mar`, from a checkpoint and return its path.
 
     `config` is the model-config.yaml that goes in. Raises ArchiveError, or OSError for a file that cannot be
     read or written, and then leaves `destination` as it was.
@@ -40,6 +49,9 @@ def build(origin: Origin, name: str, version: str, destination: Path, *, config:
             raise ArchiveError(
                 f"{label!r} is no model name or version: letters, digits, '.', '_' and '-' make one"
             )
+    file = file or f"{name}.mar"
+    if not FILE.fullmatch(file):
+        raise ArchiveError(f"{file!r} is no name of an archive: NAME.mar is one, without a folder")
     if not config.is_file():
         raise ArchiveError(f"{config} does not exist")
     try:
@@ -54,7 +66,7 @@ def build(origin: Origin, name: str, version: str, destination: Path, *, config:
         ready = Path(scratch, "ready.mar")
         normalise(raw, ready, origin.notes(staged / "checkpoint" / WEIGHTS))
         verify(ready, Path(scratch, "extracted"))
-        return ready.replace(destination / f"{name}.mar")
+        return ready.replace(destination / file)
 
 
 def run_archiver(staged: Path, config: Path, name: str, version: str, scratch: Path) -> Path:

@@ -23,6 +23,7 @@ from handler.reply import Reply, description_reply, error_reply, request_reply
 from handler.request_log import log_request, request_id
 from handler.run import run
 from handler.settings import Settings
+from handler.threads import Threads
 from model.captioner import Captioner
 
 ORIGIN = ("source", "license", "provenance")
@@ -38,7 +39,9 @@ class CaptionerHandler:
         Raises SettingsError, OptionError or CheckpointError, which TorchServe logs.
         """
         settings = Settings.from_yaml(context.model_yaml_config)
-        torch.set_num_threads(settings.threads(cores=torch.get_num_threads()))
+        cores = torch.get_num_threads()
+        torch.set_num_threads(settings.threads(cores))
+        self.threads = Threads(cores)
         self.settings = settings
         self.captioner = Captioner.from_folder(
             Path(context.system_properties["model_dir"]) / "checkpoint", dtype=settings.dtype
@@ -47,7 +50,8 @@ class CaptionerHandler:
         self.policy = Policy(defaults, settings.limits, settings.max_photos)
         self.captioner.check_options(defaults)
         manifest = context.manifest
-        self.model = {"name": manifest["model"]["modelName"], "version": manifest["model"]["modelVersion"]}
+        # The name is the registered one, whatever the archive was built as.
+        self.model = {"name": context.model_name, "version": manifest["model"]["modelVersion"]}
         self.origin = {name: manifest[name] for name in ORIGIN if name in manifest}
         self.metrics = Metrics(context.metrics, **self.model)
         self.memory = Memory()
@@ -60,6 +64,7 @@ class CaptionerHandler:
 
     def serve(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
         """Answer each request of a batch, and note what came of it in metrics and log."""
+        self.threads.share()
         began = time.perf_counter()
         headers = [context.get_all_request_header(index) for index in range(len(data))]
         replies, results = self.answer(data, headers)

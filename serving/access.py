@@ -50,3 +50,12 @@ def renew(root: Path, kind: str, management: Endpoint) -> None:
         ) from None
     if not reply.ok:
         raise ServingError(f"the {kind} key has to be renewed and the server does not renew it: restart it")
+
+
+def revoke(root: Path, management: Endpoint) -> None:
+    """End the inference key that clients have: the server takes no new request, and answers those it has.
+
+    Raises ServingError where the server does not.
+    """
+    renew(root, "inference", management)
+    (root / KEY_FILE).unlink(missing_ok=True)

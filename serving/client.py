@@ -18,20 +18,26 @@ TIMEOUT = 60  # s; as long as TorchServe lets a worker take
 
 
 def caption_over_http(
-    photo: bytes, name: str, server: Endpoint, key: str, fields: Mapping[str, str] | None = None
+    photo: bytes,
+    name: str,
+    server: Endpoint,
+    key: str,
+    fields: Mapping[str, str] | None = None,
+    *,
+    timeout: float = TIMEOUT,
 ) -> dict[str, Any]:
     """Send an encoded photo as the raw body, with `fields` as multipart; returns the reply.
 
-    Fields are options such as `num_beams`. Raises ServingError with the server's message for
-    anything but a caption.
+    `name` may be NAME/VERSION; fields are options such as `num_beams`; `timeout` is in s. Raises
+    ServingError with the server's message for anything but a caption.
     """
     url, headers = f"{server.url}/predictions/{name}", {"Authorization": f"Bearer {key}"}
     try:
         if fields:
-            answer = requests.post(url, fields, files={"image": photo}, headers=headers, timeout=TIMEOUT)
+            answer = requests.post(url, fields, files={"image": photo}, headers=headers, timeout=timeout)
         else:
             headers["Content-Type"] = "application/octet-stream"
-            answer = requests.post(url, photo, headers=headers, timeout=TIMEOUT)
+            answer = requests.post(url, photo, headers=headers, timeout=timeout)
     except requests.ConnectionError:
         raise ServingError(f"no server answers at {server}: `make serve` starts it") from None
     except requests.RequestException as error:

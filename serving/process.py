@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
 from os import environ
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from serving.access import KEY_FILE
 from serving.java import java_environment
 
 FRONT_END = "org.pytorch.serve.ModelServer"
-FOLDER = Path("build", "server")  # in the server's working directory: logs and extracted archives
+FOLDER = Path("build", "server")  # in the server's working directory
 LOGS = FOLDER / "logs"
-TEMPORARY = FOLDER / "tmp"
+LOGS_KEPT = 5  # of the servers before: logs.1 is the last one's
+TEMPORARY = FOLDER / "tmp"  # extracted archives
+STORE = FOLDER / "models"  # archives that may be loaded, and nothing else
 IDLE = 0.5  # s without work after which no request is in flight
 LOG_CONFIG = Path(__file__).with_name("log4j2.xml")
 
@@ -33,19 +35,20 @@ def find(root: Path) -> psutil.Process | None:
     return None
 
 
-def launch(root: Path, config: Path, names: Sequence[str]) -> None:
-    """Start TorchServe in the background, in `root`, with each model NAME from NAME.mar.
+def launch(root: Path, config: Path, models: Mapping[str, str]) -> None:
+    """Start TorchServe in the background, in `root`, with models: name → file in the store.
 
-    What an earlier server left under `FOLDER` is removed first.
+    What an earlier server has extracted is removed first; its logs are kept.
     """
     (root / KEY_FILE).unlink(missing_ok=True)
-    shutil.rmtree(root / FOLDER, ignore_errors=True)
     temporary, logs = root / TEMPORARY, root / LOGS
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    keep_logs(logs)
     logs.mkdir()
     command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
-    command += ["--ts-config", str(config), "--model-store", str(root), "--models"]
-    command += [f"{name}={name}.mar" for name in names]
+    command += ["--ts-config", str(config), "--model-store", str(root / STORE), "--models"]
+    command += [f"{name}={file}" for name, file in models.items()]
     command += ["--log-config", str(LOG_CONFIG)]
     variables = {
         "TEMP": str(temporary),  # where archives are extracted
@@ -74,29 +77,39 @@ def launch(root: Path, config: Path, names: Sequence[str]) -> None:
         )
 
 
-def drain(process: psutil.Process, seconds: float) -> bool:
-    """Wait until the workers have nothing to do; returns False when `seconds` ran out first.
+def keep_logs(logs: Path) -> None:
+    """Rename the logs of the servers before, which may tell why one died: logs.1 is the last one's."""
+    shutil.rmtree(logs.with_name(f"{logs.name}.{LOGS_KEPT}"), ignore_errors=True)
+    for number in range(LOGS_KEPT - 1, 0, -1):
+        if (older := logs.with_name(f"{logs.name}.{number}")).exists():
+            older.rename(logs.with_name(f"{logs.name}.{number + 1}"))
+    if logs.exists():
+        logs.rename(logs.with_name(f"{logs.name}.1"))
+
+
+def drain(workers: Callable[[], Iterable[psutil.Process]], seconds: float, idle: float = IDLE) -> bool:
+    """Wait until workers have had nothing to do for `idle` s; returns False when `seconds` ran out first.
 
     TorchServe resets requests in flight when it ends, and cannot be told to finish them.
     Whether there are any is seen from outside: a worker that has used no processor time for
     a while waits for work, and what it finished before has been sent.
     """
     now = time.monotonic()
-    deadline, idle_since, before = now + seconds, now, workers_time(process)
-    while now - idle_since < IDLE:
+    deadline, idle_since, before = now + seconds, now, time_used(workers())
+    while now - idle_since < idle:
         if now > deadline:
             return False
         time.sleep(0.05)
-        now, spent = time.monotonic(), workers_time(process)
+        now, spent = time.monotonic(), time_used(workers())
         if spent != before:
             idle_since, before = now, spent
     return True
 
 
-def workers_time(process: psutil.Process) -> float:
-    """Processor time in s that the front end's worker processes have used so far."""
+def time_used(workers: Iterable[psutil.Process]) -> float:
+    """Processor time in s that worker processes have used so far."""
     total = 0.0
-    for worker in process.children(recursive=True):
+    for worker in workers:
         with contextlib.suppress(psutil.Error):  # it has ended meanwhile
             times = worker.cpu_times()
             total += times.user + times.system

@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from serving import process
 from serving.access import access_key
 from serving.config import Endpoint, ServerConfig
 from serving.errors import ServingError
+from serving.store import Archive, keep, keep_only, stored
+from serving.versions.state import State
 
 LIMIT = 120  # s until the model must be loaded
 SOCKET_PATH_LIMIT = 103  # bytes; Linux takes 107, macOS 103
@@ -25,15 +28,22 @@ REASON = re.compile(r"(?:[\w.$]+(?:Error|Exception)|Invalid configuration): .*")
 """The telling line of a Python or Java traceback, and TorchServe's own words."""
 
 
-def start(root: Path, config_path: Path, names: Sequence[str], progress: Callable[[float], None]) -> None:
-    """Start a server in `root` with the models `names` and return once all are loaded.
+def start(
+    root: Path, config_path: Path, archives: Sequence[Archive], progress: Callable[[float], None]
+) -> None:
+    """Start a server in `root` with a model of each archive and return once all are loaded.
 
-    `progress` is told the seconds since the launch while waiting. Raises ServingError,
-    and then leaves nothing running.
+    The store has copies of them afterwards. `progress` is told the seconds since the launch while waiting.
+    Raises ServingError, and then leaves nothing running.
     """
     config = ServerConfig.from_file(root / config_path)
-    check(root, config, names)
-    process.launch(root, config_path, names)
+    check(root, config, archives)
+    names = [archive.name for archive in archives]
+    copies = {archive.name: keep(root, archive) for archive in archives}
+    before = {name: State.read(root, name).previous for name in names}
+    for_rollback = {stored(root, name, version) for name, version in before.items() if version is not None}
+    keep_only(root, for_rollback | set(copies.values()))
+    process.launch(root, config_path, {name: copy.name for name, copy in copies.items()})
     launched = time.monotonic()
     server = process.find(root)
     if server is None:
@@ -54,13 +64,12 @@ def start(root: Path, config_path: Path, names: Sequence[str], progress: Callabl
         raise
 
 
-def check(root: Path, config: ServerConfig, names: Sequence[str]) -> None:
+def check(root: Path, config: ServerConfig, archives: Sequence[Archive]) -> None:
     """Raise ServingError for what would keep a server from starting."""
-    size = 0
-    for name in names:
-        if not (root / f"{name}.mar").is_file():
-            raise ServingError(f"{name}.mar does not exist: `make archive NAME={name}` builds it")
-        size += (root / f"{name}.mar").stat().st_size  # stored as it is, and extracted once more
+    twice = [name for name, count in Counter(archive.name for archive in archives).items() if count > 1]
+    if twice:
+        raise ServingError(f"{twice[0]} is the model of two archives: serve one, and roll out the other")
+    size = 2 * sum(archive.path.stat().st_size for archive in archives)  # copied, and extracted
     if not os.access(root, os.W_OK):
         raise ServingError(f"{root} cannot be written to, and TorchServe keeps its key and its logs there")
     free = shutil.disk_usage(root).free

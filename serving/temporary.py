@@ -15,6 +15,7 @@ from serving import process
 from serving.access import access_key
 from serving.config import ServerConfig
 from serving.startup import start
+from serving.store import Archive
 
 PROPERTIES = Path("config.properties")  # in the server's folder
 SHIPPED = Path(__file__).parent.parent / PROPERTIES
@@ -67,7 +68,7 @@ def served_archive(folder: Path, name: str) -> Iterator[Server]:
     """
     began = time.perf_counter()
     try:
-        start(folder, PROPERTIES, [name], lambda _: None)
+        start(folder, PROPERTIES, [Archive.from_file(folder / f"{name}.mar")], lambda _: None)
         ready = time.perf_counter() - began
         yield Server(folder, name, ServerConfig.from_file(folder / PROPERTIES), ready)
     finally:

@@ -12,7 +12,7 @@ torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
 
 MARKERS = {
     **dict.fromkeys(("model", "handler", "checkpoints", "docs"), "engine"),
-    **dict.fromkeys(("archive", "serving", "fuzz", "clients", "operations"), "server"),
+    **dict.fromkeys(("archive", "serving", "fuzz", "clients", "operations", "chaos"), "server"),
     **dict.fromkeys(("training", "bench"), "training"),
 }
 """Folder of tests → marker, for `pytest -m`."""

@@ -28,6 +28,10 @@ def write(path: Path, content: dict[str, bytes]) -> Path:
     return path
 
 
+def manifest(name: str) -> dict[str, bytes]:
+    return {"MAR-INF/MANIFEST.json": b'{"model": {"modelName": "%s", "modelVersion": "1.0"}}' % name.encode()}
+
+
 def test_an_archive_of_what_is_here_is_not_outdated(archive: Path) -> None:
     assert not outdated(archive)
 
@@ -58,8 +62,8 @@ def test_serving_one_warns_in_a_line_and_leaves_it_as_it_is(
         raise ServingError("no server in this test")
 
     (tmp_path / "config.properties").write_text((ROOT / "config.properties").read_text())
-    write(tmp_path / "new.mar", packed)
-    old = write(tmp_path / "old.mar", packed | {"model/search/beam.py": b"# as it was"})
+    write(tmp_path / "new.mar", packed | manifest("new"))
+    old = write(tmp_path / "old.mar", packed | manifest("old") | {"model/search/beam.py": b"# as it was"})
     before = old.read_bytes()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "start", stop)

@@ -101,7 +101,9 @@ def test_it_listens_on_this_machine_only(server: Server) -> None:
     ("kind", "url", "status"),
     [
         ("inference", "tiny.mar", 400),  # the wrong key
-        ("management", "tiny.mar", 409),  # the right key and place: only the name is taken
+        ("management", "tiny-1.0.mar", 409),  # the right key and place: only the name is taken
+        ("management", "logs", 404),  # a folder beside the store's archives
+        ("management", "../logs", 404),
         ("management", "http://127.0.0.1:9/tiny.mar", 404),
         ("management", "file:///tmp/tiny.mar", 404),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from serving.access import KEY_FILE
 from serving.config import ServerConfig
 from serving.errors import ServingError
 from serving.startup import check, failure, start
+from serving.store import Archive
 from serving.temporary import Server
 from tests.serving.conftest import ROOT
 from tests.tiny import photo
@@ -102,9 +104,9 @@ def test_a_full_disk_is_named_as_what_is_wrong(
     usage = shutil.disk_usage(folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000))
     with pytest.raises(
-        ServingError, match=r"the disk is full: 0\.1 MB are free, and the models take 0\.\d MB"
+        ServingError, match=r"the disk is full: 0\.1 MB are free, and the models take 1\.\d MB"
     ):
-        check(folder, config, ["tiny"])
+        check(folder, config, [Archive.from_file(folder / "tiny.mar")])
     (folder / process.LOGS).mkdir(parents=True)
     (folder / process.LOGS / "server.log").write_text("java.io.IOException: No space left on device\n")
     assert failure(folder, "tiny.mar cannot be read").startswith("the disk is full: java.io.IOException")
@@ -115,10 +117,10 @@ def test_a_folder_that_cannot_be_written_to_is_named(
 ) -> None:
     folder = new_folder()
     config = ServerConfig.from_file(folder / "config.properties")
-    check(folder, config, ["tiny"])
+    check(folder, config, [Archive.from_file(folder / "tiny.mar")])
     monkeypatch.setattr(os, "access", lambda path, mode: path != folder or mode == os.R_OK)
     with pytest.raises(ServingError, match=rf"^{folder} cannot be written to, and TorchServe keeps "):
-        check(folder, config, ["tiny"])
+        check(folder, config, [Archive.from_file(folder / "tiny.mar")])
 
 
 def test_check_says_whether_a_server_can_start(new_folder: Callable[[], Path], server: Server) -> None:
@@ -205,6 +207,13 @@ def test_a_damaged_archive_is_reported_and_nothing_stays(
     assert process.find(folder) is None
 
 
+def arrived(server: Server) -> int:
+    """How many requests TorchServe has taken so far."""
+    text = requests.get(f"{server.config.metrics.url}/metrics", timeout=10).text
+    counts = re.findall(r"^ts_inference_requests_total\{.*\} ([\d.]+)$", text, re.MULTILINE)
+    return sum(int(float(count)) for count in counts)
+
+
 def test_start_shows_a_caption_and_stop_lets_requests_finish(
     new_folder: Callable[[], Path], sample: Path
 ) -> None:
@@ -217,14 +226,19 @@ def test_start_shows_a_caption_and_stop_lets_requests_finish(
     assert server.url in started.stdout
 
     headers = server.headers()
-    with ThreadPoolExecutor(40) as pool:
+    before = arrived(server)
+    with ThreadPoolExecutor(42) as pool:
         pending = [
             pool.submit(requests.post, server.url, photo(seed), headers=headers, timeout=60)
             for seed in range(40)
         ]
-        while "POST" not in server.log("access.log"):
+        while arrived(server) < before + 40:
             time.sleep(0.01)
-        stopped = run(folder, "stop")
+        stopping = pool.submit(run, folder, "stop")
+        while (late := requests.post(server.url, photo(0), headers=headers, timeout=60)).ok:
+            time.sleep(0.01)
+        stopped = stopping.result()
+        assert late.json()["type"] == "InvalidKeyException"
         assert [reply.result().status_code for reply in pending] == [200] * 40
     assert (stopped.returncode, stopped.stdout, stopped.stderr) == (0, "stopped\n", "")
     assert process.find(folder) is None
@@ -245,5 +259,5 @@ def test_an_interrupt_while_starting_ends_the_server(new_folder: Callable[[], Pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        start(folder, Path("config.properties"), ["tiny"], interrupt)
+        start(folder, Path("config.properties"), [Archive.from_file(folder / "tiny.mar")], interrupt)
     assert process.find(folder) is None

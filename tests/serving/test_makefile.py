@@ -8,10 +8,10 @@ import pytest
 
 from tests.serving.conftest import ROOT
 
-PYTHON = """#!/bin/sh
+PYTHON = r"""#!/bin/sh
 echo "$*" >> ran
 case "$*" in
-  "-m archive"*) touch "$6.mar" ;;
+  "-m archive"*) touch "$(echo "$*" | sed 's/.*--file \([^ ]*\).*/\1/')" ;;
   *"serving check"*) test ! -e taken ;;
 esac
 """
@@ -51,14 +51,46 @@ def test_serve_builds_an_archive_where_there_is_none(clone: Path) -> None:
     assert len(built(clone, "serve", "NAME=mine")) == 1
 
 
-@pytest.mark.parametrize("given", [["CHECKPOINT=mine"], ["NAME=mine"], ["VERSION=9.9"]])
+@pytest.mark.parametrize("given", [["CHECKPOINT=mine"], ["NAME=mine"]])
 def test_serve_keeps_what_archive_has_built(clone: Path, given: list[str]) -> None:
     assert len(built(clone, "archive", *given)) == 1
     code, commands = make(clone, "serve", *[one for one in given if one.startswith("NAME")])
     assert code == 0
     assert not any(command.startswith("-m archive") for command in commands)
     name = "mine" if "NAME=mine" in given else "captioner"
-    assert any(f"start --models {name}.mar" in command for command in commands)
+    assert commands[-1] == f"-m serving --name {name} start --sample examples/dog.jpg"
+
+
+def test_a_version_has_a_file_of_its_own(clone: Path) -> None:
+    built(clone, "archive")
+    (clone / "captioner.mar").write_text("the one that is served")
+    (command,) = built(clone, "archive", "VERSION=2.0")
+    assert "--name captioner --version 2.0 --file captioner-2.0.mar" in command
+    assert (clone / "captioner.mar").read_text() == "the one that is served"
+    _, commands = make(clone, "serve", "VERSION=2.0")
+    assert commands[-1].startswith("-m serving --name captioner start --models captioner-2.0.mar ")
+
+
+def test_serve_goes_on_with_what_was_rolled_out(clone: Path) -> None:
+    (clone / "build/server/versions").mkdir(parents=True)
+    (clone / "build/server/versions/captioner.json").touch()
+    _, commands = make(clone, "serve")
+    assert commands[1:] == ["-m serving --name captioner start --sample examples/dog.jpg"]
+    _, (_, archive, start) = make(clone, "serve", "MODELS=captioner.mar")
+    assert archive.startswith("-m archive ")
+    assert start == "-m serving --name captioner start --models captioner.mar --sample examples/dog.jpg"
+
+
+def test_operating_a_server_passes_on_what_is_given(clone: Path) -> None:
+    given = ["MAR=a.mar", "PHOTOS=b", "GATE=c", "BOUNDS=p95=2 watch=9", "DRY=1"]
+    _, (command,) = make(clone, "rollout", *given)
+    expected = "rollout a.mar --photos b --gate c --split dev --bounds p95=2 watch=9 --dry-run"
+    assert command == f"-m serving --name captioner {expected}"
+    for target, *words in (["rollback"], ["status"], ["release"], ["scale", "WORKERS=3"]):
+        _, (command,) = make(clone, target, *words)
+        assert command == " ".join(["-m serving --name captioner", target, *(word[8:] for word in words)])
+    for incomplete in ("rollout", "scale"):
+        assert make(clone, incomplete) == (2, [])
 
 
 @pytest.mark.parametrize("given", ["CHECKPOINT=mine", "VERSION=9.9", "REVISION=abc"])

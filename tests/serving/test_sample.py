@@ -12,6 +12,7 @@ from serving.access import access_key
 from serving.client import caption_over_grpc, caption_over_http
 from serving.config import ServerConfig
 from serving.startup import start
+from serving.store import Archive
 from serving.temporary import write_properties
 from tests.serving.conftest import ROOT
 
@@ -22,8 +23,8 @@ SAMPLE = (ROOT / "examples" / "dog.jpg").read_bytes()
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("shipped")
     write_properties(folder)
-    build(Origin.of_folder(ROOT / "checkpoints" / "flickr8k-coco"), "captioner", "1.0", folder)
-    start(folder, Path("config.properties"), ["captioner"], lambda _: None)
+    packed = build(Origin.of_folder(ROOT / "checkpoints" / "flickr8k-coco"), "captioner", "1.0", folder)
+    start(folder, Path("config.properties"), [Archive.from_file(packed)], lambda _: None)
     yield folder
     running = process.find(folder)
     assert running is not None

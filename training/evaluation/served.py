@@ -35,10 +35,10 @@ class PhotoRefused(Exception):
 def caption_with_server(server: str, name: str, key: Key, photos: CaptionSet) -> Captioned:
     """Have a server caption every photo, several at a time; what it refuses is among the failures.
 
-    `server` is the start of its URL. Raises ScoringError where no server answers, or it refuses
-    key or model: every photo would fail in that way.
+    `server` is the start of its URL, `name` may be NAME/VERSION. Raises ScoringError where no server
+    answers, or it refuses key or model: every photo would fail in that way.
     """
-    url = f"{server}/predictions/{quote(name, safe='')}"
+    url = f"{server}/predictions/{quote(name)}"
 
     def ask(photo: str) -> tuple[str | None, str]:
         try:

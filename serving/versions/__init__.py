@@ -1,0 +1,1 @@
+"""Versions of a model on the running server: roll out, go back, scale, release, without losing a request."""
