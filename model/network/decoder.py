@@ -7,7 +7,6 @@ where they normalise and in their last layers, and in nothing that the search se
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from model.network.attention import CausalSelfAttention, CrossAttention
@@ -39,8 +38,8 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor, start: int) -> Tensor:
         """Token ids (R, T) at positions `start` and on → (R, T, C)."""
-        positions = torch.arange(start, start + tokens.shape[1], device=tokens.device)
-        out: Tensor = self.dropout(self.norm(self.tokens(tokens) + self.positions(positions)))
+        positions = self.positions.weight[start : start + tokens.shape[1]]
+        out: Tensor = self.dropout(self.norm(self.tokens(tokens) + positions))
         return out
 
 
@@ -110,5 +109,5 @@ class Decoder(nn.Module):
         for layer, block in enumerate(self.blocks):
             x = block(x, None if cross is None else cross[layer], cache)
         if cache is not None:
-            cache.advance(tokens.shape[1])
+            cache.advance(*tokens.shape)
         return x

@@ -46,6 +46,15 @@ class Hypotheses:
             scores=self.scores.gather(1, index),
         )
 
+    def grow(self, by: "Candidates", length: int) -> "Hypotheses":
+        """Continue them to `length` tokens, with the candidates' scores."""
+        grown = self.select(by.parents)
+        grown.tokens[:, :, length - 1] = by.tokens
+        grown.logprobs[:, :, length - 1] = by.logprobs
+        grown.lengths.fill_(length)
+        grown.scores = by.scores
+        return grown
+
     def join(self, other: "Hypotheses") -> "Hypotheses":
         """Put the places of `other` behind one's own."""
         return Hypotheses(
@@ -54,6 +63,36 @@ class Hypotheses:
             lengths=torch.cat([self.lengths, other.lengths], dim=1),
             scores=torch.cat([self.scores, other.scores], dim=1),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """C continuations of each image's hypotheses, best first, (B, C) each: whose, by what, sums so far."""
+
+    parents: Tensor
+    tokens: Tensor
+    logprobs: Tensor
+    scores: Tensor
+
+    @classmethod
+    def best(cls, count: int, scores: Tensor, logprobs: Tensor) -> "Candidates":
+        """Find them among hypotheses of `scores` (B, K), whose next tokens have `logprobs` (B or B · K, V).
+
+        One row an image stands for all its hypotheses.
+        """
+        of_row = min(count, logprobs.shape[1])  # the best of an image are among the best of each of its rows
+        likeliest = logprobs.topk(of_row, dim=1)
+        parts, tokens = (
+            of.view(len(scores), -1, of_row).expand(-1, scores.shape[1], -1).flatten(1) for of in likeliest
+        )
+        total, picked = (scores.repeat_interleave(of_row, dim=1) + parts).topk(count, dim=1)
+        return cls(picked // of_row, tokens.gather(1, picked), parts.gather(1, picked), total)
+
+    def likeliest(self, count: int, scores: Tensor) -> "Candidates":
+        """Keep the best by other `scores` (B, C)."""
+        kept = scores.topk(count, dim=1)
+        rest = (of.gather(1, kept.indices) for of in (self.parents, self.tokens, self.logprobs))
+        return Candidates(*rest, kept.values)
 
 
 def beam_search(
@@ -70,7 +109,8 @@ def beam_search(
     candidates = max(2, 1 + len(end_tokens)) * beams
     ends = torch.tensor(list(end_tokens), device=device)
     in_reach = torch.arange(candidates, device=device) < beams  # candidates that may finish
-    images = torch.arange(batch, device=device)
+    images = torch.arange(batch, device=device)[:, None]
+    beginning = prompt.repeat_interleave(beams, dim=0)
     # Greedy search ends with its first finished hypothesis, whatever the option says.
     stop_when_full = options.early_stopping is True or beams == 1
 
@@ -79,44 +119,37 @@ def beam_search(
     finished = Hypotheses.impossible(batch, beams, last, device)
     improvable = torch.ones(batch, 1, dtype=torch.bool, device=device)
 
-    logits = step(prompt, None).repeat_interleave(beams, dim=0)
+    logits, seen = step(prompt, None), prompt  # one row an image, which stands for all its beams
     for length in range(1, last + 1):
-        seen = torch.cat([prompt[:, None].expand(-1, beams, -1), live.tokens[:, :, : length - 1]], dim=2)
-        logprobs = next_logprobs(logits, seen.flatten(0, 1), length, options, ends)
-        vocabulary = logprobs.shape[1]
-        logprobs = logprobs.view(batch, beams, vocabulary)
-        total = live.scores[:, :, None] + logprobs
-        scores, picked = total.flatten(1).topk(candidates, dim=1)
-        parents, tokens = picked // vocabulary, picked % vocabulary
+        logprobs = next_logprobs(logits, seen, length, options, ends)
+        found = Candidates.best(candidates, live.scores, logprobs)
+        over = torch.full_like(found.tokens, length == last, dtype=torch.bool)
+        for end in end_tokens:
+            over |= found.tokens == end
+        eligible = over & in_reach & improvable
+        if eligible.any():
+            ending = live.grow(found, length)
+            ending.scores = torch.where(eligible, found.scores / length**options.length_penalty, IMPOSSIBLE)
+            ending.lengths *= eligible
+            everything = finished.join(ending)
+            finished = everything.select(everything.scores.topk(beams, dim=1).indices)
+        if length == last:
+            break
+        survivors = found.likeliest(beams, found.scores + over * IMPOSSIBLE)
+        live = live.grow(survivors, length)
 
-        grown = live.select(parents)
-        grown.tokens[:, :, length - 1] = tokens
-        grown.logprobs[:, :, length - 1] = logprobs.flatten(1).gather(1, picked)
-        grown.lengths = torch.full_like(grown.lengths, length)
-        over = torch.isin(tokens, ends) | (length == last)
-
-        grown.scores = scores + over * IMPOSSIBLE
-        survivors = grown.scores.topk(beams, dim=1).indices
-        live = grown.select(survivors)
-
-        full = (finished.lengths > 0).all(dim=1, keepdim=True)
-        open_to_more = improvable & ~full if stop_when_full else improvable
-        eligible = over & in_reach & open_to_more
-        grown.scores = torch.where(eligible, scores / length**options.length_penalty, IMPOSSIBLE)
-        grown.lengths = grown.lengths * eligible
-        everything = finished.join(grown)
-        finished = everything.select(everything.scores.topk(beams, dim=1).indices)
-
-        improvable &= can_improve(live, finished, length, options)
-        full = (finished.lengths > 0).all()
-        if length == last or not improvable.any() or (stop_when_full and full):
+        improvable = improvable & can_improve(live, finished, length, options)
+        if stop_when_full:
+            improvable &= (finished.lengths == 0).any(dim=1, keepdim=True)
+        if not improvable.any():
             break
         rows: Tensor | None = None
         if beams > 1 and length == 1:  # every beam grows out of the one row of its prompt
-            rows = images.repeat_interleave(beams)
+            rows = images.expand(-1, beams).flatten()
         elif beams > 1:
-            rows = (images[:, None] * beams + parents.gather(1, survivors)).flatten()
-        logits = step(live.tokens[:, :, length - 1].reshape(-1, 1), rows)
+            rows = (images * beams + survivors.parents).flatten()
+        seen = torch.cat([beginning, live.tokens[:, :, :length].flatten(0, 1)], dim=1)
+        logits = step(seen[:, -1:], rows)
 
     best = finished.select(torch.arange(options.num_captions, device=device).expand(batch, -1))
     return Continuations(best.tokens, best.lengths, best.logprobs, best.scores)

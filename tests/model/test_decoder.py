@@ -113,10 +113,11 @@ def test_the_cache_takes_the_dtype_of_the_weights() -> None:
     cache = SelfAttentionCache(
         layers=1, rows=2, heads=1, positions=3, width=4, like=torch.empty(0, dtype=torch.bfloat16)
     )
-    entry = torch.ones(2, 1, 1, 4, dtype=torch.bfloat16)
-    keys, values = cache.append(0, entry, 2 * entry)
+    entries = torch.randn(2, 2, 1, 1, 4, dtype=torch.bfloat16)
+    keys, values = cache.append(0, entries)
     assert keys.dtype == values.dtype == torch.bfloat16
-    assert (keys.tolist(), values.tolist()) == (entry.tolist(), (2 * entry).tolist())
+    assert torch.equal(keys, entries[0])
+    assert torch.equal(values, entries[1])
 
 
 @torch.inference_mode()
