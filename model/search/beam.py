@@ -91,8 +91,10 @@ class Candidates:
     def likeliest(self, count: int, scores: Tensor) -> "Candidates":
         """Keep the best by other `scores` (B, C)."""
         kept = scores.topk(count, dim=1)
-        rest = (of.gather(1, kept.indices) for of in (self.parents, self.tokens, self.logprobs))
-        return Candidates(*rest, kept.values)
+        parents, tokens, parts = (
+            of.gather(1, kept.indices) for of in (self.parents, self.tokens, self.logprobs)
+        )
+        return Candidates(parents, tokens, parts, kept.values)
 
 
 def beam_search(
