@@ -68,16 +68,27 @@ def attend(
     return weights @ value
 
 
+class ActivatedLinear(nn.Linear):
+    """A linear layer together with the activation after it."""
+
+    def __init__(self, inputs: int, outputs: int, activation: str) -> None:
+        super().__init__(inputs, outputs)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, inputs) → (…, outputs)."""
+        return ACTIVATIONS[self.activation](super().forward(x))
+
+
 class MLP(nn.Module):
     """Position-wise feed-forward: C → inner → C."""
 
     def __init__(self, width: int, inner: int, activation: str) -> None:
         super().__init__()
-        self.up = nn.Linear(width, inner)
+        self.up = ActivatedLinear(width, inner, activation)
         self.down = nn.Linear(inner, width)
-        self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) → (B, T, C)."""
-        out: Tensor = self.down(self.activation(self.up(x)))
+        out: Tensor = self.down(self.up(x))
         return out
