@@ -34,6 +34,7 @@ class SelfAttentionCache:
         self._layers: Sequence[Tensor] = ()  # (2, roots, H, places, D) each
         self._past: Tensor | None = None  # (R, places): 0 where a place is a sequence's own past, else -inf
         self._used = 0
+        self._of_root = 1  # sequences of each root that there is memory for
         self.length = 0
         self.roots = 0
         self.mask: Tensor | None = None
@@ -47,6 +48,7 @@ class SelfAttentionCache:
         _, roots, heads, new, width = keys_values.shape
         if not self._layers:
             self.roots = roots
+            self._of_root = self._buffer.shape[2] // roots
             self._layers = self._buffer.view(len(self._buffer), 2, roots, heads, -1, width).unbind()
         stored = self._layers[layer][:, :, :, : self._used + new]
         stored[:, :, :, self._used :] = keys_values
@@ -59,21 +61,31 @@ class SelfAttentionCache:
         self._used += rows // self.roots * tokens
         self._look(rows)
 
-    def select(self, rows: Tensor) -> None:
-        """Let row i continue what row `rows[i]` (R,) holds, one of the same root: this reorders beams.
+    def select(self, rows: Tensor) -> Tensor | None:
+        """Let row i continue what row `rows[i]` (R,) holds: this reorders beams, and lets images go.
 
-        The count may grow once, from one row of each root to the allocated ones, which is how a prompt's
-        one row becomes the rows of its beams.
+        All sequences of a root stay side by side and continue sequences of that root, or none is left. The
+        count of a root may grow once, from one to the allocated ones, which is how a prompt's one row becomes
+        the rows of its beams. Returns which roots are left, of those that there were, if some are not.
         """
+        of_root = self._of_root
         if self._past is not None:
-            self._past[:, : self._used] = self._past[rows, : self._used]
-        elif len(rows) > self.roots:
-            of_root = len(rows) // self.roots
+            self._past[: len(rows), : self._used] = self._past[rows, : self._used]
+            self._past = self._past[: len(rows)]
+            left = rows[::of_root] // of_root
+        elif of_root > 1:
             others = torch.full((of_root, of_root), -torch.inf).fill_diagonal_(0).to(self._buffer)
-            own = others.repeat(self.roots, self._layers[0].shape[3] // of_root)
+            own = others.repeat(len(rows) // of_root, self._layers[0].shape[3] // of_root)
             # The prompt's entries come first, in places that all sequences share.
             self._past = torch.cat([own.new_zeros(len(rows), self._used), own], dim=1)
-            self._look(len(rows))
+            left = rows[::of_root]
+        else:
+            left = rows
+        before, self.roots = self.roots, len(left)
+        if self.roots < before:
+            self._layers = [layer.index_select(1, left) for layer in self._layers]
+        self._look(len(rows))
+        return left if self.roots < before else None
 
     def _look(self, rows: int) -> None:
         """Make the mask of the next step of `rows` sequences."""

@@ -4,7 +4,7 @@ It is composed of an embedding, blocks and a head. `gpt2` and `bert` say which: 
 where they normalise and in their last layers, and in nothing that the search sees.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -97,6 +97,26 @@ class Decoder(nn.Module):
             raise ValueError("several tokens at once need an empty cache: their mask starts at position 0")
         logits: Tensor = self.head(self.hidden(tokens, cross, cache)[:, -1])
         return logits
+
+    def stepper(
+        self, image_tokens: Tensor, rows: int, positions: int
+    ) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """Return what a search asks for next words of B images (B, S, C), described by `rows` sequences.
+
+        It keeps what is read anew at each step: (tokens (R, T), rows as in `SelfAttentionCache.select` or
+        None, where the order stands) → logits (R, V).
+        """
+        cross = self.cross_keys_values(image_tokens)  # once per image, shared by its sequences
+        cache = self.new_cache(rows, positions)
+
+        def step(tokens: Tensor, rows: Tensor | None) -> Tensor:
+            nonlocal cross
+            left = None if rows is None else cache.select(rows)
+            if left is not None:
+                cross = [(keys[left], values[left]) for keys, values in cross]
+            return self.step(tokens, cross, cache)
+
+        return step
 
     def hidden(
         self, tokens: Tensor, cross: CrossAttentionKV | None, cache: SelfAttentionCache | None

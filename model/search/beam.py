@@ -55,6 +55,19 @@ class Hypotheses:
         grown.scores = by.scores
         return grown
 
+    def of(self, images: Tensor) -> "Hypotheses":
+        """Pick images (B,)."""
+        return Hypotheses(
+            self.tokens[images], self.logprobs[images], self.lengths[images], self.scores[images]
+        )
+
+    def put(self, images: Tensor, others: "Hypotheses") -> None:
+        """Write others over those of some images (B,)."""
+        self.tokens[images] = others.tokens
+        self.logprobs[images] = others.logprobs
+        self.lengths[images] = others.lengths
+        self.scores[images] = others.scores
+
     def join(self, other: "Hypotheses") -> "Hypotheses":
         """Put the places of `other` behind one's own."""
         return Hypotheses(
@@ -111,15 +124,14 @@ def beam_search(
     candidates = max(2, 1 + len(end_tokens)) * beams
     ends = torch.tensor(list(end_tokens), device=device)
     in_reach = torch.arange(candidates, device=device) < beams  # candidates that may finish
-    images = torch.arange(batch, device=device)[:, None]
-    beginning = prompt.repeat_interleave(beams, dim=0)
+    images = torch.arange(batch, device=device)  # those that are still searched for
     # Greedy search ends with its first finished hypothesis, whatever the option says.
     stop_when_full = options.early_stopping is True or beams == 1
 
     live = Hypotheses.impossible(batch, beams, last, device)
     live.scores[:, 0] = 0  # all beams start alike: only the first may branch
     finished = Hypotheses.impossible(batch, beams, last, device)
-    improvable = torch.ones(batch, 1, dtype=torch.bool, device=device)
+    results = Hypotheses.impossible(batch, beams, last, device)
 
     logits, seen = step(prompt, None), prompt  # one row an image, which stands for all its beams
     for length in range(1, last + 1):
@@ -128,7 +140,7 @@ def beam_search(
         over = torch.full_like(found.tokens, length == last, dtype=torch.bool)
         for end in end_tokens:
             over |= found.tokens == end
-        eligible = over & in_reach & improvable
+        eligible = over & in_reach
         if eligible.any():
             ending = live.grow(found, length)
             ending.scores = torch.where(eligible, found.scores / length**options.length_penalty, IMPOSSIBLE)
@@ -140,30 +152,36 @@ def beam_search(
         survivors = found.likeliest(beams, found.scores + over * IMPOSSIBLE)
         live = live.grow(survivors, length)
 
-        improvable = improvable & can_improve(live, finished, length, options)
+        improvable = can_improve(live, finished, length, options)
         if stop_when_full:
-            improvable &= (finished.lengths == 0).any(dim=1, keepdim=True)
-        if not improvable.any():
-            break
-        rows: Tensor | None = None
-        if beams > 1 and length == 1:  # every beam grows out of the one row of its prompt
-            rows = images.expand(-1, beams).flatten()
-        elif beams > 1:
-            rows = (images * beams + survivors.parents).flatten()
+            improvable &= (finished.lengths == 0).any(dim=1)
+        before = torch.arange(len(images), device=device)[:, None]
+        # At first every beam grows out of the one row of its prompt.
+        rows = before.expand(-1, beams) if length == 1 else before * beams + survivors.parents
+        moved = beams > 1
+        if not improvable.all():  # images that are done leave
+            results.put(images, finished)
+            stay = improvable.nonzero()[:, 0]
+            if not len(stay):
+                break
+            images, prompt, rows, moved = images[stay], prompt[stay], rows[stay], True
+            live, finished = live.of(stay), finished.of(stay)
+        beginning = prompt.repeat_interleave(beams, dim=0)
         seen = torch.cat([beginning, live.tokens[:, :, :length].flatten(0, 1)], dim=1)
-        logits = step(seen[:, -1:], rows)
+        logits = step(seen[:, -1:], rows.flatten() if moved else None)
 
-    best = finished.select(torch.arange(options.num_captions, device=device).expand(batch, -1))
+    results.put(images, finished)
+    best = results.select(torch.arange(options.num_captions, device=device).expand(batch, -1))
     return Continuations(best.tokens, best.lengths, best.logprobs, best.scores)
 
 
 def can_improve(live: Hypotheses, finished: Hypotheses, length: int, options: GenerationOptions) -> Tensor:
-    """Say for each image (B, 1) whether its best live hypothesis may still beat a finished one."""
+    """Say for each image (B,) whether its best live hypothesis may still beat a finished one."""
     at = (
         options.max_new_tokens if options.early_stopping == "never" and options.length_penalty > 0 else length
     )
-    best_possible = live.scores.amax(dim=1, keepdim=True) / at**options.length_penalty
-    return torch.gt(best_possible, finished.scores.amin(dim=1, keepdim=True))
+    best_possible = live.scores.amax(dim=1) / at**options.length_penalty
+    return torch.gt(best_possible, finished.scores.amin(dim=1))
 
 
 def next_logprobs(

@@ -11,8 +11,8 @@ Step = Callable[[Tensor, Tensor | None], Tensor]
 """(tokens (R, T), rows (R,) or None) → logits (R, V) of the token that follows.
 
 Sequence i continues what sequence `rows[i]` of the call before held; None: the order stands.
-The first call brings the prompts with one row an image, each later one K rows an image, and their order
-changes within an image only. The search may write over the logits.
+The first call brings the prompts with one row an image, each later one K rows an image. Their order changes
+within an image only, and images that are done may be left out. The search may write over the logits.
 """
 
 
