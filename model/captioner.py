@@ -114,15 +114,8 @@ class Captioner:
         beginning = self.tokenizer.encode(prompt)
         decoder, config = self.model.decoder, self.model.config
         batch = len(image_tokens)
-        cross = decoder.cross_keys_values(image_tokens)  # once per image, shared by its sequences
         rows = batch * (options.num_captions if options.do_sample else options.num_beams)
-        cache = decoder.new_cache(rows, len(beginning) + options.max_new_tokens)
-
-        def step(tokens: Tensor, rows: Tensor | None) -> Tensor:
-            if rows is not None:
-                cache.select(rows)
-            return decoder.step(tokens, cross, cache)
-
+        step = decoder.stepper(image_tokens, rows, len(beginning) + options.max_new_tokens)
         start = torch.tensor([config.decoder_start_token_id, *beginning], device=image_tokens.device)
         prompts = start.repeat(batch, 1)
         if options.do_sample:

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from model.network.cache import SelfAttentionCache
-from model.network.layers import attend, merge_heads, split_heads
+from model.network.layers import attend, merge_heads, split_heads, split_projections
 
 
 class CausalSelfAttention(nn.Module):
@@ -21,18 +21,24 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x: Tensor, cache: SelfAttentionCache | None) -> Tensor:
         """(R, T, C) → (R, T, C); with a cache, the T tokens follow those it holds."""
-        query, key, value = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
-        if cache is not None:
-            key, value = cache.append(self.layer, key, value)
+        roots = cache.roots if cache is not None and cache.roots else len(x)
+        # With a cache, all sequences of a root stand side by side, as the tokens of one sequence do.
+        query_key_value = split_projections(self.qkv(x).view(roots, -1, 3 * x.shape[2]), 3, self.heads)
+        query = query_key_value[0]  # (roots, H, R / roots · T, D)
+        if cache is None:
+            key, value = query_key_value[1], query_key_value[2]
+        else:
+            key, value = cache.append(self.layer, query_key_value[1:])
         mixed = attend(
             query,
             key,
             value,
             scale=self.scale,
             dropout=self.dropout if self.training else 0.0,
-            causal=query.shape[2] > 1,  # a lone new token may see everything before it
+            causal=x.shape[1] > 1,  # a lone new token may see everything before it
+            mask=None if cache is None else cache.mask,
         )
-        out: Tensor = self.out(merge_heads(mixed))
+        out: Tensor = self.out(merge_heads(mixed).view(x.shape))
         return out
 
 
@@ -51,8 +57,9 @@ class CrossAttention(nn.Module):
 
     def keys_values(self, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, S, source width) → keys and values, each (B, H, S, D)."""
-        key, value = self.key_value(image_tokens).chunk(2, dim=-1)
-        return split_heads(key, self.heads), split_heads(value, self.heads)
+        # Laid out as they are read, once for all steps.
+        key, value = split_projections(self.key_value(image_tokens), 2, self.heads).contiguous().unbind()
+        return key, value
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """(R, T, C) with keys and values (B, H, S, D) → (R, T, C).

@@ -10,7 +10,7 @@ from model.network.attention import CausalSelfAttention, CrossAttention
 from model.network.cache import SelfAttentionCache
 from model.network.config import BertConfig
 from model.network.decoder import Decoder, DecoderBlock, DecoderHead, TokenEmbedding
-from model.network.layers import ACTIVATIONS, MLP
+from model.network.layers import MLP, ActivatedLinear
 
 
 class BertBlock(DecoderBlock):
@@ -44,14 +44,13 @@ class BertHead(DecoderHead):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.transform = nn.Linear(config.hidden_size, config.hidden_size)
-        self.activation = ACTIVATIONS[config.hidden_act]
+        self.transform = ActivatedLinear(config.hidden_size, config.hidden_size, config.hidden_act)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.output = nn.Linear(config.hidden_size, config.vocab_size)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(…, C) → logits (…, V)."""
-        logits: Tensor = self.output(self.norm(self.activation(self.transform(hidden))))
+        logits: Tensor = self.output(self.norm(self.transform(hidden)))
         return logits
 
 

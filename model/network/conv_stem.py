@@ -30,21 +30,25 @@ class SamePadded(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride=stride, groups=groups)
         self.bounded = bounded
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, h, w) → (B, outputs, ceil(h / stride), ceil(w / stride))."""
-        x, padding = self.padded(x)
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """(B, inputs, h, w) → (B, outputs, ceil(h / stride), ceil(w / stride)), plus `added`."""
+        above, left = self.padding_of(x)
+        if above == left and above % 2 == 0:  # the convolution adds it by itself, which saves a copy
+            padding = above // 2
+        else:
+            x = F.pad(x, (left // 2, left - left // 2, above // 2, above - above // 2))
+            padding = 0
         out = F.conv2d(x, self.weight, self.bias, self.stride, padding, 1, self.groups)
-        return F.relu6(out) if self.bounded else out
+        out = F.relu6(out) if self.bounded else out
+        return out if added is None else added + out
 
-    def padded(self, x: Tensor) -> tuple[Tensor, int]:
-        """Pad a map, but for what the convolution can add by itself on all sides, which saves a copy."""
+    def padding_of(self, x: Tensor) -> tuple[int, int]:
+        """Return how many rows and columns a map (B, inputs, h, w) lacks."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         above, left = (
             max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]
         )
-        if above == left and above % 2 == 0:
-            return x, above // 2
-        return F.pad(x, (left // 2, left - left // 2, above // 2, above - above // 2)), 0
+        return above, left
 
 
 class InvertedResidual(nn.Module):
@@ -61,8 +65,8 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) → (B, outputs, h / stride, w / stride)."""
         inner = x if self.expand is None else self.expand(x)
-        out: Tensor = self.project(self.depthwise(inner))
-        return x + out if self.residual else out
+        out: Tensor = self.project(self.depthwise(inner), x if self.residual else None)
+        return out
 
 
 def channels_last(x: Tensor) -> Tensor:

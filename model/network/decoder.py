@@ -4,10 +4,9 @@ It is composed of an embedding, blocks and a head. `gpt2` and `bert` say which: 
 where they normalise and in their last layers, and in nothing that the search sees.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from model.network.attention import CausalSelfAttention, CrossAttention
@@ -39,8 +38,8 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor, start: int) -> Tensor:
         """Token ids (R, T) at positions `start` and on → (R, T, C)."""
-        positions = torch.arange(start, start + tokens.shape[1], device=tokens.device)
-        out: Tensor = self.dropout(self.norm(self.tokens(tokens) + self.positions(positions)))
+        positions = self.positions.weight[start : start + tokens.shape[1]]
+        out: Tensor = self.dropout(self.norm(self.tokens(tokens) + positions))
         return out
 
 
@@ -99,6 +98,26 @@ class Decoder(nn.Module):
         logits: Tensor = self.head(self.hidden(tokens, cross, cache)[:, -1])
         return logits
 
+    def stepper(
+        self, image_tokens: Tensor, rows: int, positions: int
+    ) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """Return what a search asks for next words of B images (B, S, C), described by `rows` sequences.
+
+        It keeps what is read anew at each step: (tokens (R, T), rows as in `SelfAttentionCache.select` or
+        None, where the order stands) → logits (R, V).
+        """
+        cross = self.cross_keys_values(image_tokens)  # once per image, shared by its sequences
+        cache = self.new_cache(rows, positions)
+
+        def step(tokens: Tensor, rows: Tensor | None) -> Tensor:
+            nonlocal cross
+            left = None if rows is None else cache.select(rows)
+            if left is not None:
+                cross = [(keys[left], values[left]) for keys, values in cross]
+            return self.step(tokens, cross, cache)
+
+        return step
+
     def hidden(
         self, tokens: Tensor, cross: CrossAttentionKV | None, cache: SelfAttentionCache | None
     ) -> Tensor:
@@ -110,5 +129,5 @@ class Decoder(nn.Module):
         for layer, block in enumerate(self.blocks):
             x = block(x, None if cross is None else cross[layer], cache)
         if cache is not None:
-            cache.advance(tokens.shape[1])
+            cache.advance(*tokens.shape)
         return x

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model.network.config import VisionConfig
 from model.network.conv_stem import ConvStem
-from model.network.layers import MLP, attend, merge_heads, split_heads
+from model.network.layers import MLP, attend, merge_heads, split_projections
 
 
 class PatchEmbedding(nn.Module):
@@ -75,7 +75,7 @@ class EncoderAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, S, C) → (B, S, C)."""
-        query, key, value = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        query, key, value = split_projections(self.qkv(x), 3, self.heads)
         dropout = self.dropout if self.training else 0.0
         mixed = attend(query, key, value, scale=query.shape[-1] ** -0.5, dropout=dropout)
         out: Tensor = self.out(merge_heads(mixed))

@@ -11,7 +11,8 @@ Step = Callable[[Tensor, Tensor | None], Tensor]
 """(tokens (R, T), rows (R,) or None) → logits (R, V) of the token that follows.
 
 Sequence i continues what sequence `rows[i]` of the call before held; None: the order stands.
-The first call brings the prompts with one row an image, each later one K rows an image.
+The first call brings the prompts with one row an image, each later one K rows an image. Their order changes
+within an image only, and images that are done may be left out. The search may write over the logits.
 """
 
 
@@ -34,18 +35,18 @@ def constrain(values: Tensor, seen: Tensor, length: int, options: GenerationOpti
     """Apply repetition penalty, n-gram ban and minimum length, in this order, to (R, V).
 
     `seen` (R, T) is the prompt and all tokens since, `length` the number of new tokens with the
-    one to choose.
+    one to choose. `values` are written over.
     """
     if options.repetition_penalty != 1:
         old = values.gather(1, seen)
         penalty = options.repetition_penalty
-        values = values.scatter(1, seen, where(old < 0, old * penalty, old / penalty))
+        values.scatter_(1, seen, where(old < 0, old * penalty, old / penalty))
     n = options.no_repeat_ngram_size
     if 0 < n <= seen.shape[1]:
         ngrams = seen.unfold(1, n, 1)  # (R, T - n + 1, n)
         current = seen[:, None, seen.shape[1] - n + 1 :]  # (R, 1, n - 1)
         repeats = (ngrams[:, :, : n - 1] == current).all(dim=2)
-        values = values.scatter_add(1, ngrams[:, :, n - 1], where(repeats, -inf, 0.0))
+        values.scatter_add_(1, ngrams[:, :, n - 1], where(repeats, -inf, 0.0))
     if length <= options.min_new_tokens:
-        values = values.index_fill(1, ends, -inf)
+        values.index_fill_(1, ends, -inf)
     return values

@@ -29,21 +29,22 @@ class World:
 
 
 class Stepper:
-    """The step function of a search: keeps the prefix of every row, as a cache would."""
+    """The step function of a search: keeps image and prefix of every row, as a cache would."""
 
     def __init__(self, world: World, images: int) -> None:
         self.world = world
-        self.images = images
-        self.prefixes: list[tuple[int, ...]] = [()] * images
+        self.prefixes: list[tuple[int, tuple[int, ...]]] = [(image, ()) for image in range(images)]
+        self.rows: list[int] = []
 
     def __call__(self, tokens: Tensor, rows: Tensor | None) -> Tensor:
         if rows is not None:
             self.prefixes = [self.prefixes[row] for row in rows.tolist()]
-        self.prefixes = [(*before, *new) for before, new in zip(self.prefixes, tokens.tolist(), strict=True)]
-        rows_per_image = len(self.prefixes) // self.images
-        return torch.tensor(
-            [self.world.logits(row // rows_per_image, prefix) for row, prefix in enumerate(self.prefixes)]
-        )
+        self.rows.append(len(self.prefixes))
+        self.prefixes = [
+            (image, (*before, *new))
+            for (image, before), new in zip(self.prefixes, tokens.tolist(), strict=True)
+        ]
+        return torch.tensor([self.world.logits(image, prefix) for image, prefix in self.prefixes])
 
 
 class Hypothesis(NamedTuple):
@@ -166,6 +167,31 @@ def test_images_of_a_batch_do_not_see_each_other() -> None:
             ours, theirs = getattr(together, name)[image], getattr(alone, name)[0]
             width = min(ours.shape[-1], theirs.shape[-1])
             torch.testing.assert_close(ours[..., :width], theirs[..., :width], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_images_leave_as_soon_as_they_are_done(beams: int) -> None:
+    """So nothing is computed for them that they alone would not have needed."""
+    options, images = GenerationOptions(num_beams=beams, max_new_tokens=12), 6
+
+    class One(World):
+        image = 0
+
+        def logits(self, image: int, prefix: tuple[int, ...]) -> list[float]:
+            assert image == 0
+            return super().logits(self.image, prefix)
+
+    together = Stepper(World(3, 5), images)
+    beam_search(together, torch.full((images, 1), START), options, [1])
+    alone = []
+    for image in range(images):
+        world = One(3, 5)
+        world.image = image
+        alone.append(Stepper(world, 1))
+        beam_search(alone[-1], torch.full((1, 1), START), options, [1])
+    assert len({len(one.rows) for one in alone}) > 1
+    for at, rows in enumerate(together.rows):
+        assert rows == sum(one.rows[at] for one in alone if at < len(one.rows))
 
 
 def test_a_prompt_is_continued_and_not_counted() -> None:

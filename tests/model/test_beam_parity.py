@@ -43,14 +43,9 @@ DRAWN = [drawn_options(seed) for seed in range(200)] + [SHORT] * 40
 
 def search(model: CaptionModel, pixels: Tensor, options: GenerationOptions) -> Continuations:
     """What `Captioner` does, without its text."""
-    cross = model.decoder.cross_keys_values(model.encode(pixels))
-    cache = model.decoder.new_cache(len(pixels) * options.num_beams, options.max_new_tokens)
-
-    def step(tokens: Tensor, rows: Tensor | None) -> Tensor:
-        if rows is not None:
-            cache.select(rows)
-        return model.decoder.step(tokens, cross, cache)
-
+    step = model.decoder.stepper(
+        model.encode(pixels), len(pixels) * options.num_beams, options.max_new_tokens
+    )
     prompt = torch.full((len(pixels), 1), model.config.decoder_start_token_id, device=pixels.device)
     return beam_search(step, prompt, options, model.config.eos_token_ids)
 

@@ -109,15 +109,8 @@ def drawn_options(seed: int) -> GenerationOptions:
 def ours_found(
     model: CaptionModel, pixels: Tensor, prompt: list[int], options: GenerationOptions
 ) -> list[tuple[list[int], float]]:
-    cross = model.decoder.cross_keys_values(model.encode(pixels))
-    rows = len(pixels) * options.num_beams
-    cache = model.decoder.new_cache(rows, len(prompt) + options.max_new_tokens)
-
-    def step(tokens: Tensor, rows: Tensor | None) -> Tensor:
-        if rows is not None:
-            cache.select(rows)
-        return model.decoder.step(tokens, cross, cache)
-
+    rows, positions = len(pixels) * options.num_beams, len(prompt) + options.max_new_tokens
+    step = model.decoder.stepper(model.encode(pixels), rows, positions)
     start = torch.tensor([model.config.decoder_start_token_id, *prompt]).repeat(len(pixels), 1)
     found = beam_search(step, start, options, model.config.eos_token_ids)
     flat = zip(found.tokens.flatten(0, 1), found.lengths.flatten(), found.scores.flatten(), strict=True)

@@ -86,6 +86,23 @@ def test_rows_multiply_and_change_places(decoder: Decoder) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("beams", [1, 2])
+def test_images_that_are_done_leave(decoder: Decoder, beams: int) -> None:
+    """The second of three at once, the first of the other two a step later, while beams change places."""
+    images, prefixes = image_tokens(decoder), words(IMAGES, 2)
+    step = decoder.stepper(images, IMAGES * beams, LONGEST)
+    step(prefixes, None)
+    left = [0, 2]
+    rows = torch.tensor(left).repeat_interleave(beams)
+    for _ in range(3):
+        prefixes = torch.cat([prefixes[rows], words(len(rows), 1)], dim=1)
+        found = step(prefixes[:, -1:], rows)
+        assert_close(found, decoder(prefixes, decoder.cross_keys_values(images[left]))[:, -1])
+        rows = torch.arange(len(rows)).flip(0)[:beams]  # the last image's
+        left = [2]
+
+
+@torch.inference_mode()
 def test_no_token_sees_what_follows_it(decoder: Decoder) -> None:
     cross = decoder.cross_keys_values(image_tokens(decoder))
     tokens = words(IMAGES, 6)
@@ -113,10 +130,11 @@ def test_the_cache_takes_the_dtype_of_the_weights() -> None:
     cache = SelfAttentionCache(
         layers=1, rows=2, heads=1, positions=3, width=4, like=torch.empty(0, dtype=torch.bfloat16)
     )
-    entry = torch.ones(2, 1, 1, 4, dtype=torch.bfloat16)
-    keys, values = cache.append(0, entry, 2 * entry)
+    entries = torch.randn(2, 2, 1, 1, 4, dtype=torch.bfloat16)
+    keys, values = cache.append(0, entries)
     assert keys.dtype == values.dtype == torch.bfloat16
-    assert (keys.tolist(), values.tolist()) == (entry.tolist(), (2 * entry).tolist())
+    assert torch.equal(keys, entries[0])
+    assert torch.equal(values, entries[1])
 
 
 @torch.inference_mode()

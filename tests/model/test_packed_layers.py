@@ -13,6 +13,7 @@ from model.explain.explainer import Explainer
 from model.explain.explanation import MEANINGS, Method
 from model.network.caption_model import CaptionModel
 from model.network.config import BertConfig, GPT2Config, ModelConfig, VisionConfig
+from model.network.layers import ACTIVATIONS, ActivatedLinear
 from model.network.packed_layers import PackedLinear, has_kernels, pack
 from tests.tiny import photo
 
@@ -39,9 +40,24 @@ def test_a_layer_multiplies_and_rounds_once(shape: tuple[int, ...], bias: bool, 
     x = torch.randn(shape, dtype=dtype)
     exact = x.double() @ plain.weight.double().T + (plain.bias.double() if bias else 0)
     with torch.inference_mode():
-        found = PackedLinear(plain.weight, plain.bias)(x)
+        found = PackedLinear(plain)(x)
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), exact, rtol=EPSILON[dtype], atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_an_activation_is_applied_before_rounding(activation: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    plain = ActivatedLinear(40, 24, activation).to(dtype)
+    packed, x = PackedLinear(plain), 2 * torch.randn(30, 40, dtype=dtype)
+    exact = copy.deepcopy(plain).double()(x.double())
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x).double(), exact, rtol=EPSILON[dtype], atol=1e-5)
+    again = copy.deepcopy(packed)
+    assert isinstance(again, ActivatedLinear)
+    assert torch.equal(again(x), plain(x))
+    bound = 20 * EPSILON[dtype]
+    torch.testing.assert_close(packed(x.requires_grad_()).double(), exact, rtol=bound, atol=bound)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(40, 96), (768, 96), (1280, 384), (1536, 384), (2048, 384)])
@@ -50,7 +66,7 @@ def test_a_row_gets_the_same_numbers_in_any_company(inputs: int, outputs: int, d
         pytest.skip("without AMX, bfloat16 kernels add up in an order of the batch's size")
     torch.manual_seed(0)
     plain = nn.Linear(inputs, outputs, dtype=dtype)
-    layer, x = PackedLinear(plain.weight, plain.bias), torch.randn(200, inputs, dtype=dtype)
+    layer, x = PackedLinear(plain), torch.randn(200, inputs, dtype=dtype)
     with torch.inference_mode():
         alone = torch.cat([layer(row.unsqueeze(0)) for row in x])
         for rows in (2, 5, 40, 200):
@@ -60,7 +76,7 @@ def test_a_row_gets_the_same_numbers_in_any_company(inputs: int, outputs: int, d
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_copy_is_plain_again(bias: bool, dtype: torch.dtype) -> None:
     plain = nn.Linear(40, 24, bias=bias, dtype=dtype)
-    again: nn.Module = copy.deepcopy(PackedLinear(plain.weight, plain.bias))
+    again: nn.Module = copy.deepcopy(PackedLinear(plain))
     assert isinstance(again, nn.Linear)
     assert again.state_dict().keys() == plain.state_dict().keys()
     for name, weights in again.state_dict().items():
@@ -77,12 +93,12 @@ def test_a_packed_network_computes_the_same(
     torch.manual_seed(0)
     plain = CaptionModel(ModelConfig(VIT, decoder, 0, (0,), 0), tied=tied).to(dtype).eval()
     pixels, tokens = torch.randn(2, 3, 32, 32).to(dtype), torch.randint(50, (4, 6))
-    bound = 0.05 if dtype == torch.bfloat16 else 1e-4
+    bound = 0.08 if dtype == torch.bfloat16 else 1e-4  # plain layers round before the activation, too
     with torch.inference_mode():
         expected = plain(pixels, tokens)
         packed = copy.deepcopy(plain)
         pack(packed)
-        assert not any(type(module) is nn.Linear for module in packed.modules())
+        assert not any(isinstance(module, nn.Linear) for module in packed.modules())
         torch.testing.assert_close(packed(pixels, tokens), expected, rtol=bound, atol=bound)
         torch.testing.assert_close(copy.deepcopy(packed)(pixels, tokens), expected, rtol=bound, atol=bound)
 
