@@ -1,7 +1,8 @@
 """The Python client with a real server: README, replies, errors, a key that changes, a worker that dies."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -10,7 +11,7 @@ from captioner_client import Client, InvalidValue, KeyRefused, ModelNotFound, No
 from model.captioner import Captioner
 from serving import process
 from serving.access import KEY_FILE, renew
-from serving.temporary import Server
+from serving.temporary import Server, served_archive
 from tests.serving.conftest import ROOT
 from tests.serving.test_predictions import expected
 from tests.tiny import photo
@@ -76,7 +77,15 @@ def test_replies_and_errors(server: Server, captioner: Captioner) -> None:
         asking.caption(photos[0])
 
 
-def test_a_renewed_key_and_a_dead_worker_cost_no_photo(server: Server, captioner: Captioner) -> None:
+@pytest.fixture
+def own_server(new_folder: Callable[[], Path]) -> Iterator[Server]:
+    """One whose worker may die: other tests look at what the shared one's did."""
+    with served_archive(new_folder(), "tiny") as served:
+        yield served
+
+
+def test_a_renewed_key_and_a_dead_worker_cost_no_photo(own_server: Server, captioner: Captioner) -> None:
+    server = own_server
     server.key()  # the file has one that is valid
 
     def photos() -> Iterator[bytes]:

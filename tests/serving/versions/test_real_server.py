@@ -53,9 +53,9 @@ def test_versions_change_and_a_worker_dies_while_clients_ask(
     report = roll_under_load(server, new, PHOTOS, count=40, rate=5, bounds=BOUNDS, say=said.append)
     assert report.problems("2.0") == []
     assert {one.version for one in report.outcomes} == {"1.0", "2.0"}
-    # Only what a killed worker had in hand is lost, and only at first.
+    # Only what a killed worker had in hand is lost, and only at first. TorchServe never answers some of it.
     failed = [one for one in report.outcomes if one.first != "200"]
-    assert {one.first for one in failed} <= {"500", "507"}
+    assert {one.first for one in failed} <= {"500", "507", "ReadTimeout"}
     assert len(failed) <= 8
     assert re.search(r"\d+ Worker disconnected\. WORKER_MODEL_LOADED", server.log("server.log"))
     assert "Retry worker: " in server.log("server.log")
