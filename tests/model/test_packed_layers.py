@@ -85,6 +85,11 @@ def test_a_copy_is_plain_again(bias: bool, dtype: torch.dtype) -> None:
     assert again.weight.grad is not None
 
 
+def distance(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """Root of the mean squared difference."""
+    return (found.double() - exact).square().mean().sqrt().item()
+
+
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("decoder", [GPT2, BERT])
 def test_a_packed_network_computes_the_same(
@@ -93,14 +98,16 @@ def test_a_packed_network_computes_the_same(
     torch.manual_seed(0)
     plain = CaptionModel(ModelConfig(VIT, decoder, 0, (0,), 0), tied=tied).to(dtype).eval()
     pixels, tokens = torch.randn(2, 3, 32, 32).to(dtype), torch.randint(50, (4, 6))
-    bound = 0.08 if dtype == torch.bfloat16 else 1e-4  # plain layers round before the activation, too
     with torch.inference_mode():
         expected = plain(pixels, tokens)
+        exact = copy.deepcopy(plain).double()(pixels.double(), tokens)
         packed = copy.deepcopy(plain)
         pack(packed)
         assert not any(isinstance(module, nn.Linear) for module in packed.modules())
-        torch.testing.assert_close(packed(pixels, tokens), expected, rtol=bound, atol=bound)
-        torch.testing.assert_close(copy.deepcopy(packed)(pixels, tokens), expected, rtol=bound, atol=bound)
+        for found in (packed(pixels, tokens), copy.deepcopy(packed)(pixels, tokens)):
+            assert distance(found, exact) <= 2 * distance(expected, exact)  # both only round
+            if dtype == torch.float32:
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_other_number_formats_stay_as_they_are(dtype: torch.dtype) -> None:

@@ -12,8 +12,6 @@ The exporter keeps the names of biases, norms and scales. It transposes matrices
 import json
 import logging
 import math
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -33,6 +31,7 @@ from model.image import ImageConfig
 from model.network.config import VisionConfig
 from training.conversion.published import PARTS, encoder_weights
 from training.errors import DataError
+from training.output import new_folder
 
 logger = logging.getLogger("training.conversion.dinov2_onnx")
 
@@ -165,19 +164,13 @@ def write_folder(folder: Path, config: VisionConfig, weights: Mapping[str, Tenso
     """Write an encoder as transformers does; the folder is written aside and renamed."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is there already: a new or empty folder is needed")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with new_folder(folder) as aside:
         content = {"architectures": ["Dinov2Model"], **write_encoder(config), "dtype": "float32"}
         for name, fields in (("config.json", content), ("preprocessor_config.json", IMAGE.to_dict())):
             (aside / name).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
         kept = {name: weight.float().contiguous() for name, weight in weights.items()}
         save_file(kept, aside / "model.safetensors", metadata={"format": "pt"})
         (aside / "model.safetensors").chmod(0o644)
-        aside.chmod(0o755)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _tensor(proto: onnx.TensorProto) -> Tensor:

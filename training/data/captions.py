@@ -79,7 +79,7 @@ def read_split(folder: Path, split: str, problems: Problems) -> CaptionSet:
     images = _images(folder, used)
     present = []
     for entry in used:
-        if _leads_out(entry.name):
+        if leads_out(entry.name):
             problems.add(
                 "photos elsewhere", f"{path}: photo {entry.name} is a path that leads out of {folder}"
             )
@@ -153,6 +153,6 @@ def _is_there(images: Path, entry: Entry) -> bool:
         return False
 
 
-def _leads_out(name: str) -> bool:
+def leads_out(name: str) -> bool:
     """Tell whether a name is a path to elsewhere: captions of strangers do not get to choose any file."""
     return Path(name).is_absolute() or ".." in Path(name).parts

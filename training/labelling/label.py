@@ -9,8 +9,6 @@ Lee, 2013), in words that people wrote.
 import json
 import logging
 import math
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,12 +23,13 @@ from model.network.conv_stem import ConvStem
 from model.network.precision import best_dtype
 from training.data.batches import caption_rows, unchanged
 from training.data.caption_text import read_lines
-from training.data.captions import IMAGES, read_captions
+from training.data.captions import IMAGES, leads_out, read_captions
 from training.data.merge import coco
 from training.data.photos import load_photos
 from training.errors import DataError
 from training.labelling.candidates import CaptionIndex, consensus
 from training.labelling.words import WordClassifier, WordRecipe, features
+from training.output import new_folder
 from training.progress import Progress
 from training.recipe import check_integers, check_numbers
 from training.stages.rewards import words
@@ -88,14 +87,14 @@ def label(
     known, names = read_captions(data, "train"), read_names(photos)
     lines = (line for path in texts for line in read_lines(path) if len(words(line)) in LENGTHS)
     index = CaptionIndex(list(dict.fromkeys(lines)))
-    captioner = load_checkpoint(checkpoint, dtype=best_dtype("cpu"))
+    dtype = best_dtype("cpu")
+    captioner = load_checkpoint(checkpoint, dtype=dtype)
     vision = ConvStem(ConvStemConfig())
     load_part(vision, stem, "stem")
 
     size, images = captioner.image.size[0], photos.parent / IMAGES
     old = load_photos(known.images, known.names, size, cache, captioner.image.resample)
     new = load_photos(images, names, size, cache, captioner.image.resample)
-    dtype = best_dtype("cpu")
     classifier = WordClassifier(
         features(vision, old, captioner.image, dtype),
         known.captions,
@@ -118,7 +117,9 @@ def label(
             best = marks.argsort(descending=True)[: recipe.captions_per_photo]
             entries.append((names[row], [found[place] for place in best.tolist()]))
             progress.advance()
-    write_folder(out, images, entries)
+    with new_folder(out) as folder:
+        (folder / IMAGES).symlink_to(images.resolve(), target_is_directory=True)
+        (folder / "captions_train.json").write_text(json.dumps(coco(entries)), encoding="utf-8")
     logger.info("%s: %d photos", out, len(entries))
 
 
@@ -131,7 +132,7 @@ def read_names(photos: Path) -> list[str]:
     names = list(dict.fromkeys(name for line in names if (name := line.strip())))
     if not names:
         raise DataError(f"{photos} names no photo")
-    if outside := [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]:
+    if outside := [name for name in names if leads_out(name)]:
         raise DataError(f"{photos}: {outside[0]} is a path that leads out of {IMAGES}")
     return names
 
@@ -157,16 +158,3 @@ def likelihoods(captioner: Checkpoint, pixels: Tensor, captions: Sequence[str]) 
     logprobs, owners = token_logprobs(decoder, cross, targets, config.decoder_start_token_id)
     sums = torch.zeros(len(rows)).index_add_(0, owners, logprobs)
     return sums / torch.bincount(owners, minlength=len(rows))
-
-
-def write_folder(out: Path, images: Path, entries: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Write a data folder that links to its photos, aside at first."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        (aside / IMAGES).symlink_to(images.resolve(), target_is_directory=True)
-        (aside / "captions_train.json").write_text(json.dumps(coco(entries)), encoding="utf-8")
-        aside.chmod(0o755)
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
